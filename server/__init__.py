@@ -10,12 +10,8 @@ hangup.py             `ControllingTerminal`: tells if the terminal that a proces
                       there.
 listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
                       for.
-model_facts.py        `read_facts`: the facts about a model's files that `server.placement` needs, in every
-                      process.
 model_rules.py        Rules for models as settings have them, MODEL=VALUE, and the key by which a model is
                       meant. Pure.
-placement.py          `place`: the one decision on context, GPU's share, prompt side and memory of a served
-                      model. Pure.
 reload.py             `Reloads`: the parts that a running server reads again at SIGHUP and `POST
                       /admin/reload`.
 sampling_defaults.py  `SamplingDefaults`: the sampling parameters of requests that leave them open, as
@@ -58,6 +54,8 @@ ollama/               Ollama's API, below `/api`: requests in, answers out, in i
 openai/               OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 pages/                The web page's side of the server: its files, its chats, and their answers, which go on
                       without it.
+placement/            Sizes with which a model is served on a machine: its context, layers on GPUs, and bytes
+                      of each part.
 presets/              Presets: names for loaded models, with parameters, a system prompt, adapters, and
                       weighted arms.
 responses/            OpenAI's Responses API: its requests, the answers' items and events, and what is kept of

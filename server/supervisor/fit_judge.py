@@ -14,8 +14,9 @@ from models.machine.device import Device
 from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
-from server.model_facts import read_facts
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import place
+from server.placement.read_facts import read_facts
 from server.serve_options import ServeOptions
 
 DEVICES_S = 60.0

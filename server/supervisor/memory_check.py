@@ -12,8 +12,10 @@ from models.gguf.info import read_gguf_info
 from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
-from server.model_facts import read_facts
-from server.placement import FreeMemory, Placement, place
+from server.placement.facts import FreeMemory
+from server.placement.place import place
+from server.placement.placement import Placement
+from server.placement.read_facts import read_facts
 
 logger = logging.getLogger("corral.supervisor")
 

@@ -18,8 +18,9 @@ from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
 from models.pooling import ModelKind, kind_of
 from server.ipc.model_spec import ModelSpec
-from server.model_facts import read_facts
-from server.placement import FreeMemory, place
+from server.placement.facts import FreeMemory
+from server.placement.place import place
+from server.placement.read_facts import read_facts
 from server.supervisor.catalogue import CatalogueEntry
 
 logger = logging.getLogger("corral.supervisor")

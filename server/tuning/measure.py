@@ -28,7 +28,8 @@ from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.kernels.outlook import expects_panels
 from server.kernels.use import choose_kernels
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import place
 from server.tuning.messages import Figures, FromMeasurer, Job, MeasureRequest, Ready, Refused, ToMeasurer
 
 TOKENS_SEED = 20

@@ -16,7 +16,7 @@ from models.machine.host_memory import memory
 from models.machine.native_facts import NativeFacts, ask
 from models.store.fingerprint import fingerprint
 from models.version import VERSION
-from server.placement import estimate_at
+from server.placement.place import estimate_at
 from server.serve_options import ServeOptions
 from server.tuning.busy import busy_process
 from server.tuning.machine import Machine

@@ -166,7 +166,7 @@ def test_bounds_are_checked_where_a_user_gives_a_value(name: str, value: Any, wo
 
 
 def test_a_worker_imports_them_without_pydantic() -> None:
-    code = "import sys, server.worker.worker, server.placement; print('pydantic' in sys.modules)"
+    code = "import sys, server.worker.worker, server.placement.place; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

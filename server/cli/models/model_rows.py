@@ -12,7 +12,9 @@ from models.machine.fit import DeviceLike, format_bytes
 from models.pooling import kind_of
 from models.store.store import StoredFile, StoredModel
 from server.kernels.outlook import expects_panels
-from server.placement import FreeMemory, ModelFacts, Placement, place
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import place
+from server.placement.placement import Placement
 from server.serve_options import ServeOptions
 
 

@@ -9,7 +9,8 @@ from models.gguf.hyperparameters import Hyperparameters, Metadata
 from models.gguf.window_layers import has_window, window_layers
 from models.machine.fit import Verdict
 from quantize.plan.plan import PlannedFile
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import place
 from server.serve_options import ServeOptions
 
 

@@ -28,7 +28,8 @@ from quantize.plan.types import TypeChoice
 from server.cli.console import say, size
 from server.cli.model_files import model_file, plain_file
 from server.cli.quantize.plan_fit import PlannedModel
-from server.placement import FreeMemory, ModelFacts, place
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import place
 from server.serve_options import KVType, ServeOptions
 
 DEMO_TEXT: Final = DEMO_DIR / "texts" / "calibration.txt"

@@ -16,8 +16,10 @@ from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
 from server.ipc.model_spec import ModelSpec
 from server.kernels.use import KernelChoice, choose_kernels
-from server.model_facts import drafts_itself, read_facts
-from server.placement import FreeMemory, Placement, place
+from server.placement.facts import FreeMemory
+from server.placement.place import place
+from server.placement.placement import Placement
+from server.placement.read_facts import drafts_itself, read_facts
 from server.worker.open.kinds import KINDS, Kind, kind_of
 from server.worker.open.parts import LoadedFile, LoadedModel, Opener
 from server.worker.run.context_decoder import DecodeListener

@@ -18,7 +18,7 @@ from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Drafting
 from server.file_sampling import sampling_defaults
 from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
-from server.placement import Placement
+from server.placement.placement import Placement
 from server.serve_options import ServeOptions
 from server.worker.adapter_set import AdapterSet
 from server.worker.pooled.reader import PooledReader

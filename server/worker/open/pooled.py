@@ -6,7 +6,7 @@ from models.errors import ModelLoadError
 from models.gguf.pooling import has_head, pooling_of
 from models.llamacpp.context import Context
 from models.pooling import Pooling
-from server.placement import pooled_batch
+from server.placement.place import pooled_batch
 from server.worker.adapter_set import AdapterSet
 from server.worker.open.decoder import open_threads
 from server.worker.open.parts import LoadedFile, LoadedModel, describe, open_renderer

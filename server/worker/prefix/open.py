@@ -15,7 +15,7 @@ from server.engine.batch import Adapters
 from server.engine.engine import Engine
 from server.engine.runner import ModelRunner
 from server.ipc.model_spec import ModelSpec
-from server.placement import Placement
+from server.placement.placement import Placement
 from server.worker.prefix.file import Bounds
 from server.worker.prefix.key import context_key
 from server.worker.prefix.store import PrefixStore, StoreSettings

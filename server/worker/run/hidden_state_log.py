@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.llamacpp.context import Context
 from models.llamacpp.hidden_states import HiddenStates
 from server.engine.batch import BatchEntry, Copy, MemoryChange
-from server.placement import HEAD_KEPT_TOKENS
+from server.placement.place import HEAD_KEPT_TOKENS
 
 Rows = npt.NDArray[np.float32]
 

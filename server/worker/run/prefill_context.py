@@ -23,7 +23,7 @@ from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context, FlashAttention
 from models.llamacpp.model import Model
 from server.engine.batch import BatchEntry, Copy, MemoryChange, Restore, Save, Trim
-from server.placement import PROMPT_SIDE_SPARE_BYTES
+from server.placement.place import PROMPT_SIDE_SPARE_BYTES
 
 logger = logging.getLogger("corral.worker")
 

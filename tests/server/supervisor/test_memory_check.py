@@ -17,8 +17,10 @@ from models.machine.fit import GIB
 from models.machine.host_memory import Memory
 from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.kernels.outlook import LIBRARY_VARIABLE, expects_panels
-from server.model_facts import read_facts
-from server.placement import PROMPT_SIDE_SPARE_BYTES, FreeMemory, Placement, place
+from server.placement.facts import FreeMemory
+from server.placement.place import PROMPT_SIDE_SPARE_BYTES, place
+from server.placement.placement import Placement
+from server.placement.read_facts import read_facts
 from server.serve_options import ServeOptions
 from server.supervisor import memory_check
 from server.supervisor.adapters.registry import AdapterRegistry

@@ -13,8 +13,9 @@ from models.errors import ModelLoadError
 from models.gguf.info import read_gguf_info
 from models.llamacpp.model import Model
 from server.ipc.model_spec import KernelReport
-from server.model_facts import read_facts
-from server.placement import FreeMemory, place
+from server.placement.facts import FreeMemory
+from server.placement.place import place
+from server.placement.read_facts import read_facts
 from server.worker.open.kinds import KINDS, Kind, kind_of
 from server.worker.open.parts import LoadedFile, LoadedModel
 from server.worker.pooled.runner import PooledRunner

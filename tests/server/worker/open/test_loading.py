@@ -13,8 +13,9 @@ from models.gguf.reader import GGUFTensor
 from models.llamacpp import library
 from models.machine.device import Device
 from models.machine.host_memory import Memory
-from server import placement
 from server.ipc.model_spec import ModelSpec
+from server.placement import place
+from server.placement.placement import Placement
 from server.serve_options import ServeOptions
 from server.worker.open import loading
 from server.worker.open.loading import place_here, say_placement
@@ -34,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, PLENTY))
 
 
-def placed(info: GGUFInfo, **options: Any) -> placement.Placement:
+def placed(info: GGUFInfo, **options: Any) -> Placement:
     found = place_here(ModelSpec(name="pico", path=str(info.path), options=ServeOptions(**options)), info)
     say_placement("pico", info, found)
     return found
@@ -58,7 +59,7 @@ def test_a_chosen_context_beyond_training_is_kept_and_said(
 def test_want_of_memory_halves_an_unchosen_context_and_says_so(
     info: GGUFInfo, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "CTX_MIN", 64)
+    monkeypatch.setattr(place, "CTX_MIN", 64)
     monkeypatch.setattr(loading, "memory", lambda: Memory(PLENTY, 2**24))
     caplog.set_level(logging.WARNING)
     found = placed(info, parallel=64)

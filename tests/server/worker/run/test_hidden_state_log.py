@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.placement import HEAD_KEPT_TOKENS
+from server.placement.place import HEAD_KEPT_TOKENS
 from server.worker.run.hidden_state_log import _SlotLog
 
 WIDTH = 3

@@ -1,6 +1,6 @@
 """`place`: the one decision on context, GPU's share, prompt side and memory of a served model. Pure.
 
-The facts about files (`server.model_facts`) and machine are passed in. A worker decides by it before it loads
+The facts about files (`read_facts.py`) and machine are passed in. A worker decides by it before it loads
 its model, the supervisor before it starts a worker, and the command line for what it shows.
 
 Counted is what a worker allocates. Of the file's own pages, mapped a second time for the prompt side
@@ -9,15 +9,13 @@ Counted is what a worker allocates. Of the file's own pages, mapped a second tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from models.machine.fit import (
     CELL_PADDING,
     GIB,
     MIB,
-    DeviceLike,
     MemoryEstimate,
     ModelFile,
     Verdict,
@@ -28,6 +26,8 @@ from models.machine.fit import (
 )
 from models.machine.gpu_plan import GpuPlan, plan_gpu
 from models.pooling import Pooling
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.placement import Layout, Placement
 from server.serve_options import ServeOptions
 
 CTX_BASE = 4096
@@ -50,141 +50,6 @@ twice as many."""
 
 CHECKPOINT_SHARE = 0.25
 """The states to which slots go back take at most this fraction of what is free beside the model."""
-
-Layout = Literal["streams", "unified", "by_need"]
-"""The ways to divide the KV cells among requests: `streams`, each has as many; `unified`, all share all; or
-the one until a request is longer than a stream, and then the other."""
-
-_RECURRENT = ("ssm.state_size", "ssm.conv_kernel", "shortconv.l_cache", "wkv.head_size", "kda.head_dim")
-"""The hyper-parameters of layers with a state instead of a KV cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """The files that a worker loads: the model's header, its adapters' bytes, its draft model's header.
-
-    `drafts_itself`: a layer of the model's file drafts for it. `n_ctx_told`: clients were told this context,
-    if any. `in_panels`: on a CPU our matrix kernels compute the most of the model, if they pass their check
-    (`server.kernels.outlook`).
-    """
-
-    model: ModelFile
-    adapter_bytes: int = 0
-    draft: ModelFile | None = None
-    projector_bytes: int = 0
-    """The projector takes so much, working memory included; 0 without one."""
-    drafts_itself: bool = False
-    head_state_bytes: int = 0
-    """A head sees so many bytes of what the model makes of a token; 0 where none drafts."""
-    n_ctx_told: int | None = None
-    in_panels: bool = False
-    pooling: Pooling | None = None
-    """The model makes vectors or scores in this way; None: it writes text."""
-
-    @property
-    def n_ctx_train(self) -> int | None:
-        """The context in tokens that the model was trained for, if its header says."""
-        return self.model.hyperparameter("context_length")
-
-    @property
-    def has_encoder(self) -> bool:
-        """True for an encoder-decoder, whose requests have contexts of their own."""
-        return self.model.hyperparameter("attention.relative_buckets_count") is not None
-
-    @property
-    def is_recurrent(self) -> bool:
-        """True if layers have a state, which llama.cpp doesn't save in a form that another layout takes."""
-        listed = self.model.per_layer("attention.recurrent_layers")
-        return any(listed) or any(self.model.hyperparameter(key) for key in _RECURRENT)
-
-    @property
-    def forgets(self) -> bool:
-        """True if a slot's memory isn't that of all its tokens: by a sliding window or a recurrent state."""
-        return self.is_recurrent or bool(self.model.hyperparameter("attention.sliding_window"))
-
-    @property
-    def can_forget(self) -> bool:
-        """True if layers with a sliding window may keep the cells of windows alone."""
-        return any(self.model.window_layers) and not self.is_recurrent and not self.projector_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FreeMemory:
-    """The memory that a worker finds: bytes available on the host, and the devices with their free bytes."""
-
-    available_bytes: int
-    devices: Sequence[DeviceLike] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The sizes with which a model is served, and the bytes that each part takes at most."""
-
-    n_ctx: int
-    """The context of one request has this many tokens."""
-    n_ctx_wanted: int
-    """It would have at least this many if memory didn't matter."""
-    n_cells: int
-    """The KV cache has this many cells, those of all requests together."""
-    n_stream: int
-    """A request has this many cells while all have as many."""
-    layout: Layout
-    """The cells are divided so."""
-    swa_full: bool
-    """Layers with a sliding window have as many cells as others; False: only for windows."""
-    gpu_layers: int
-    """llama.cpp puts this many layers on GPUs, counted from the end, the output first; 0 without a GPU."""
-    gpu_layers_fit: bool
-    """True if all that was wanted there, on auto all of the model, fits the GPUs' free memory."""
-    cpu_experts: tuple[int, ...]
-    """The layers on GPUs whose experts stay in the host's memory, where they are computed, too."""
-    model: MemoryEstimate
-    """The model's weights, KV cache and working memory take these bytes."""
-    adapters: int
-    """The LoRA adapters take this many bytes."""
-    draft: int
-    """The draft model takes this many bytes, its KV cache for as many tokens included; 0 without one."""
-    projector: int
-    """The projector takes this many bytes, its working memory included; 0 without one."""
-    prompt_side: int
-    """The prompt side takes this many bytes: a KV cache, working memory, and the state that moves over to the
-    main context. 0 if the worker opens none."""
-    checkpoints: int
-    """The states to which slots go back take at most this many bytes; 0 where slots can be cut back."""
-    verdict: Verdict
-    """The host's memory takes the model, the adapters and the draft model at `n_ctx`, or it doesn't."""
-    wanted_verdict: Verdict
-    """The same at `n_ctx_wanted`."""
-
-    @property
-    def fits_as_wanted(self) -> bool:
-        """True if nothing has to be reduced: neither the context nor the layers on GPUs."""
-        return self.wanted_verdict.fits and self.gpu_layers_fit
-
-    @property
-    def has_all(self) -> bool:
-        """True if nothing has to be reduced, and all requests have cells for their whole context."""
-        return self.fits_as_wanted and self.n_ctx >= self.n_ctx_wanted and self.n_stream >= self.n_ctx
-
-    @property
-    def worth(self) -> tuple[bool, bool, int, int, int]:
-        """The greater it is, the better is the placement beside others of the same model."""
-        return (self.verdict.fits, self.gpu_layers_fit, self.gpu_layers, self.n_ctx, self.n_cells)
-
-    @property
-    def is_all_on_gpu(self) -> bool:
-        """True if GPUs hold all layers, their experts and the output."""
-        return self.gpu_layers > self.model.n_layer and not self.cpu_experts
-
-    @property
-    def extra(self) -> int:
-        """Bytes beside the model's own."""
-        return self.adapters + self.draft + self.projector + self.prompt_side + self.checkpoints
-
-    @property
-    def kv_bytes_per_token(self) -> float:
-        """Bytes that a token takes in the KV cache; a recurrent state is divided among its cells."""
-        return self.model.kv / self.n_cells
 
 
 def place(facts: ModelFacts, options: ServeOptions, memory: FreeMemory) -> Placement:

@@ -10,7 +10,7 @@ from models.gguf.info import GGUFInfo, read_gguf_info
 from models.gguf.pooling import pooling_of
 from server.ipc.model_spec import ModelSpec
 from server.kernels.outlook import expects_panels
-from server.placement import ModelFacts
+from server.placement.facts import ModelFacts
 
 PROJECTOR_WORK_BYTES = 256 << 20
 """An image that is encoded takes about so much: activations of a vision tower, and the pixels before it."""

@@ -9,7 +9,7 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import InvalidGGUF
 from models.gguf.info import read_gguf_info
 from server.ipc.model_spec import AdapterSpec, ModelSpec
-from server.model_facts import drafts_itself, read_facts
+from server.placement.read_facts import drafts_itself, read_facts
 from server.serve_options import ServeOptions
 from tests.server.worker.family_models import write_family_gguf
 

@@ -19,16 +19,9 @@ from models.machine.fit import GIB, MIB
 from models.machine.host_memory import Memory
 from server.cli.models.model_rows import fit_of_info
 from server.ipc.model_spec import AdapterSpec, ModelSpec
-from server.placement import (
-    CTX_MIN,
-    GPU_MARGIN_BYTES,
-    PROMPT_SIDE_SPARE_BYTES,
-    FreeMemory,
-    ModelFacts,
-    Placement,
-    estimate_at,
-    place,
-)
+from server.placement.facts import FreeMemory, ModelFacts
+from server.placement.place import CTX_MIN, GPU_MARGIN_BYTES, PROMPT_SIDE_SPARE_BYTES, estimate_at, place
+from server.placement.placement import Placement
 from server.serve_options import KVType, ServeOptions
 from server.supervisor import memory_check
 from server.worker.open import loading
