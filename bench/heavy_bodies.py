@@ -50,6 +50,12 @@ def heavy_bodies() -> list[HeavyBody]:
         HeavyBody("messages to render", "/apply-template", lambda n: _messages(_many_messages(n))),
         HeavyBody("text to render", "/apply-template", lambda n: _messages(_array(_long_message(n), 1))),
         HeavyBody("messages", chat, lambda n: _messages(_many_messages(n))),
+        HeavyBody("hosted messages", "/invocations", lambda n: _messages(_many_messages(n))),
+        HeavyBody(
+            "instances",
+            "/invocations",
+            lambda n: _object(b'"instances":[{"messages":' + _many_messages(n) + b"}]"),
+        ),
         HeavyBody("parts", chat, lambda n: _messages(_array(_parts(_N_OBJECTS // n), 1))),
         HeavyBody("no messages", chat, lambda n: _messages(_array(b"1", _N // n)), (400,)),
         HeavyBody("unknown fields", chat, lambda n: _messages(_array(_MESSAGE, 1), _members(_N // n))),

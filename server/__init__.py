@@ -3,7 +3,8 @@
 app.py                `create_app`: the HTTP application, made of routes and the error table. Nothing happens
                       at import.
 config.py             `ServerConfig`: all settings of a server, checked and joined.
-config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > defaults.
+config_sources.py     `load_config`: the settings, made once from flags > environment > TOML file > host >
+                      defaults.
 file_sampling.py      `sampling_defaults`: the sampling parameters that a model's file gives
                       (`general.sampling.*`). Pure.
 hangup.py             `ControllingTerminal`: tells if the terminal that a process was started in is still
@@ -33,8 +34,11 @@ chat/                 The text of a chat before the model: templates, prompt for
                       either.
 cli/                  The command line, `corral`: one file per command, imported only when it is called.
 clients/              Programs that use a server: their settings for it, and whether it takes what they send.
+cluster/              Servers of several machines behind one address.
 embeddings/           Requests for vectors and scores, and their answers, in the forms of several protocols.
 engine/               Continuous batching in pure Python: no HTTP, no ctypes. `engine.Engine` is the way in.
+hosting/              Requests in the forms of hosts: the clouds' bodies and the Open Inference Protocol.
+                      Pure.
 http/                 HTTP beneath the routes: keys, bodies, logs, and the stream of an answer to its socket.
 images/               Images of chats: their bounds, and the child process that decodes them.
 ipc/                  The contract between the API process and its workers: messages, frames, and a worker's
@@ -54,8 +58,8 @@ ollama/               Ollama's API, below `/api`: requests in, answers out, in i
 openai/               OpenAI's wire protocol and only that: requests in; chunks, responses and errors out.
 pages/                The web page's side of the server: its files, its chats, and their answers, which go on
                       without it.
-placement/            Sizes with which a model is served on a machine: its context, layers on GPUs, and bytes
-                      of each part.
+placement/            Sizes with which a model is served on a machine: context, layers on GPUs, bytes of each
+                      part.
 presets/              Presets: names for loaded models, with parameters, a system prompt, adapters, and
                       weighted arms.
 responses/            OpenAI's Responses API: its requests, the answers' items and events, and what is kept of

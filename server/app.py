@@ -39,6 +39,7 @@ from server.http.parts import AppParts
 from server.http.preflights import Preflights
 from server.http.request_head import RequestHeads
 from server.http.route_access import RouteAccess
+from server.http.route_scopes import RouteScope
 from server.http.stream_writer import remember_send
 from server.http.telemetry import telemetry_of
 from server.http.unframed import unframed
@@ -60,6 +61,8 @@ from server.routes import (
     files,
     health,
     home,
+    hosting,
+    inference_protocol,
     inspect,
     live_requests,
     messages,
@@ -71,6 +74,7 @@ from server.routes import (
     props,
     reload,
     responses,
+    router_facts,
     slots,
     stored_chats,
     tokens,
@@ -112,6 +116,9 @@ _GROUPS = (
     inspect,
     usage_totals,
     health,
+    hosting,
+    inference_protocol,
+    router_facts,
     home,
     web_chats,
 )
@@ -151,6 +158,10 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
         toolbox=Toolbox.of(config),
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way
+    scopes: dict[str, RouteScope] = {}
+    for route, scope in hosting.host_routes(config):  # before all others: the host decides what it calls
+        app.router.routes.append(route)
+        scopes.update({f"{method} {route.path}": scope for method in route.methods or ()})
     # To include a router, FastAPI makes all of its routes anew, some 100 ms at the first search among them.
     for group in _GROUPS:
         app.router.routes.extend(group.router.routes)
@@ -159,7 +170,10 @@ def create_app(config: ServerConfig, service: ModelService, parts: AppParts | No
     # The last one added is the outermost.
     app.add_middleware(HeadRequests)
     app.add_middleware(
-        ApiKeys, keys=accounts.keys, routes=RouteAccess(application_routes(app)), limits=accounts.limits
+        ApiKeys,
+        keys=accounts.keys,
+        routes=RouteAccess(application_routes(app), scopes),
+        limits=accounts.limits,
     )
     if inspections is not None:
         app.add_middleware(Inspector, inspections=inspections)

@@ -51,6 +51,7 @@ _MODE = re.compile(r"0?[0-7]{3}")
 _ORIGIN = re.compile(
     r"\*|null|localhost|[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s*:/?#@,\[\]]*)(:\d{1,5})?/?"
 )
+_PATH = re.compile(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+")
 _HOST_NAME = re.compile(r"\*|(\*\.)?[^\s*:/@,.\[\]][^\s*:/@,\[\]]*|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+")
 
 
@@ -199,6 +200,15 @@ class ServerConfig(
             )
         return value
 
+    @field_validator("health_route", "predict_route")
+    @classmethod
+    def _plain_path(cls, value: str | None) -> str | None:
+        if value is not None and not _PATH.fullmatch(value):
+            raise ValueError(
+                "write a path such as /predict: letters, digits and -._~:@!$&'()*+,;= between slashes"
+            )
+        return value
+
     @field_validator("tools")
     @classmethod
     def _known_tools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -258,6 +268,7 @@ _DESCRIPTIONS: dict[str, str] = {
     for field in fields(options)
 }
 FLAG_NAMES = {
+    "default_models": "--default-model",
     "default_type": "--type",
     "api_keys": "--api-key",
     "cors_origins": "--cors-origin",

@@ -1,6 +1,6 @@
-"""`load_config`: the settings, made once from flags > environment > TOML file > defaults.
+"""`load_config`: the settings, made once from flags > environment > TOML file > host > defaults.
 
-It is pure but for reading the TOML file it is given.
+`host` is what a cloud's host says of the address. It is pure but for reading the TOML file it is given.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ _SERVICE_VARIABLE = re.compile(
 _PORT_VARIABLE = re.compile(r"(.+_)?PORT")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.+", re.IGNORECASE)
 
+_OF_HOSTS = {
+    "port": "AIP_HTTP_PORT",
+    "health_route": "AIP_HEALTH_ROUTE",
+    "predict_route": "AIP_PREDICT_ROUTE",
+}
+"""Variables in which a cloud's host, Vertex AI, says where it calls."""
+
 _BY_FLAG: dict[str, str] = {
     flag.removeprefix("--").replace("-", "_"): name for name, flag in FLAG_NAMES.items()
 }
@@ -37,7 +44,7 @@ _BY_FLAG: dict[str, str] = {
 _LISTS = frozenset(
     {
         *("models", "api_keys", "cors_origins", "allowed_hosts", "lora", "dry_sequence_breakers", "tools"),
-        *("model_keep_alive", "pin", "preload", "priority"),
+        *("model_keep_alive", "pin", "preload", "priority", "default_models"),
     }
 )
 
@@ -53,6 +60,7 @@ def load_config(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, given in (
+        ("host", {name: env[variable] for name, variable in _OF_HOSTS.items() if env.get(variable)}),
         ("toml", _from_toml(toml_path)),
         ("env", _from_environment(env)),
         ("flag", _from_flags(flags)),
@@ -159,6 +167,8 @@ def _nearest(name: str, prefix: str = "") -> str:
 def _source_name(source: str, name: str, toml_path: Path | None) -> str:
     if source == "flag":
         return flag_of(name)
+    if source == "host":
+        return _OF_HOSTS[name]
     if source == "env":
         return ENVIRONMENT_PREFIX + name.upper()
     return f"'{name}' in {toml_path}"

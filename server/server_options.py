@@ -56,6 +56,12 @@ class HttpOptions:
         "openai",
         "The API to follow where OpenAI's and llama-server's contradict each other: docs/llama-server.md.",
     )
+    health_route: str | None = setting(
+        None, "A further path of GET /ready, where a cloud's host names one (AIP_HEALTH_ROUTE)."
+    )
+    predict_route: str | None = setting(
+        None, "A further path of POST /invocations, where a cloud's host names one (AIP_PREDICT_ROUTE)."
+    )
     allowed_hosts: tuple[str, ...] = setting(
         (),
         "Names, `*.example` too, by which this server is called without API keys, besides addresses and local"
@@ -69,6 +75,11 @@ class CatalogueOptions:
 
     models: tuple[str, ...] = setting(
         (), "Models to load at the start; others in the store are loaded on demand."
+    )
+    default_models: tuple[str, ...] = setting(
+        (),
+        "Model to load at the start where REF names none: of several the first that is here. A path counts"
+        " where there is a model, as one that a host mounts.",
     )
     default_type: str = setting("Q4_K_M", "Quantization type served where a model's name doesn't say one.")
     max_loaded: Positive | None = setting(

@@ -23,6 +23,7 @@ usage.py          The command `corral usage`.
 bench/            `corral bench`: loads against an OpenAI-compatible server, their progress and their report.
 chat/             `corral chat`: a conversation in a terminal, with a local model or a running server.
 clients/          `corral launch` and `corral connect`: clients that are set up for a running server.
+cluster/          `corral cluster`: servers of several machines, one file per command below it.
 evaluate/         `corral evaluate`: the loss of quantized files, measured, drawn and reported.
 jobs/             The process in which a running server pulls and quantizes: what `corral pull` and `quantize`
                   do.

@@ -89,6 +89,9 @@ COMMANDS: dict[str, Command] = {
     "tune": Command(
         "server.cli.tune.command", "Measure what makes serving fastest on this machine, and keep it."
     ),
+    "cluster": Command(
+        "server.cli.cluster", "Set up what stands before servers of several machines.", parts=("config",)
+    ),
     "doctor": Command("server.cli.doctor", "Check this machine, or a server for a client; say each fix."),
 }
 

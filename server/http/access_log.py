@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +16,7 @@ from server.metrics.origin import begin_origin
 logger = logging.getLogger("corral.access")
 
 _KEY = "corral.record"
-_QUIET = ("/health", "/ready", "/web/assets/", "/admin/requests")
+_QUIET = ("/health", "/ready", "/ping", "/v2/health/", "/web/assets/", "/admin/requests")
 """Paths that monitors and the web page ask for again and again have no line unless it goes wrong."""
 _SAFE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -80,6 +80,14 @@ def record_of(scope: Scope) -> RequestRecord:
     """Return the record of this request; a fresh one where the middleware wasn't passed."""
     record = scope.get(_KEY)
     return record if isinstance(record, RequestRecord) else _new(scope)
+
+
+def part_of(scope: Scope) -> tuple[Scope, RequestRecord]:
+    """Return a scope for a part of a request, with a record of its own that has no line in the log."""
+    part: Scope = {**scope}
+    record = part[_KEY] = replace(record_of(scope))
+    begin_origin(record.id, record.path)
+    return part, record
 
 
 class RequestRecords:

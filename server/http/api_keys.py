@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import NotAllowed, RateLimited
@@ -16,7 +17,7 @@ from server.http import refusals
 from server.http.error_response import error_response, is_anthropic
 from server.http.rate_headers import rate_headers
 from server.http.route_access import RouteAccess
-from server.keys.caller import ALL_SCOPES, ANYONE, Caller, acting_for
+from server.keys.caller import ALL_SCOPES, ANYONE, Caller, KeyScope, acting_for
 from server.keys.key_ring import ExpiredKey, KeyRing
 from server.keys.limits import Allowance, RateLimits
 from server.keys.times import shown_time
@@ -65,10 +66,8 @@ class ApiKeys:
         if wanted == "open":
             return _STRANGER
         caller = self._with_key(scope) if background_owner is None else self._by_owner(background_owner)
-        if isinstance(caller, Caller) and wanted is not None and wanted not in caller.scopes:
-            return refusals.insufficient_scope(
-                caller.name, wanted, [each for each in ALL_SCOPES if each in caller.scopes]
-            )
+        if isinstance(caller, Caller) and wanted is not None and wanted != "by_body":
+            return _without_right(caller, wanted) or caller
         return caller
 
     def _with_key(self, scope: Scope) -> Caller | ApiError:
@@ -103,6 +102,19 @@ def caller_of(scope: Scope) -> Caller:
 def owner_of(scope: Scope) -> str:
     """Return a name for whoever has sent a request: the same for the same key, and telling nothing of it."""
     return caller_of(scope).owner
+
+
+def scope_refusal(scope: Scope, wanted: KeyScope) -> Response | None:
+    """Return the answer to a request whose body asks for a right that the caller hasn't; None: it has it."""
+    error = _without_right(caller_of(scope), wanted)
+    return None if error is None else error_response(error, _challenge(error))
+
+
+def _without_right(caller: Caller, wanted: KeyScope) -> ApiError | None:
+    if wanted in caller.scopes:
+        return None
+    scopes = [each for each in ALL_SCOPES if each in caller.scopes]
+    return refusals.insufficient_scope(caller.name, wanted, scopes)
 
 
 def check_model(caller: Caller, *names: str) -> None:

@@ -15,6 +15,9 @@ from server.batches.store import BatchStore
 from server.config import ServerConfig
 from server.embeddings.answers import new_answer_id
 from server.embeddings.read import PooledPurpose
+from server.hosting.attributes import Attributes
+from server.hosting.read import HostedRead
+from server.hosting.tensors import TextPurpose
 from server.http import request_body
 from server.http.access_log import record_of
 from server.http.api_keys import caller_of, check_model, owner_of
@@ -126,6 +129,27 @@ class Api:
         assert isinstance(read, GenerationRead)
         return read, answer_id
 
+    async def read_text(
+        self, request: Request, purpose: TextPurpose, model: str
+    ) -> tuple[GenerationRead, str]:
+        """Return a request of the Open Inference Protocol, and its answer's id. Raises RequestError.
+
+        `model` is the one of the path, empty where the body may name it.
+        """
+        answer_id = new_id("text")
+        job = msgspec.structs.replace(self.job(request, purpose, answer_id), model=model)
+        read = await self._read(request, job)
+        assert isinstance(read, GenerationRead)
+        return read, answer_id
+
+    async def read_hosted(self, request: Request, parts: list[bytes], attributes: Attributes) -> HostedRead:
+        """Return what a body of `/invocations` is for; `parts` may be empty then. Raises RequestError."""
+        job = ReadJob(purpose="hosted", attributes=attributes)
+        read = await request_body.read_parts(parts, job, self.body_processes)
+        assert isinstance(read, HostedRead)
+        self._log_ignored(request, read)
+        return read
+
     async def read_message(self, request: Request, answer_id: str) -> GenerationRead:
         """Return a request of `/v1/messages`. Raises RequestError."""
         job = self.job(request, "messages", answer_id)
@@ -197,7 +221,7 @@ class Api:
             logger.warning("%s", message)
 
     def _log_ignored(
-        self, request: Request, read: GenerationRead | QuestionRead | PooledRead | ResponseRead
+        self, request: Request, read: GenerationRead | QuestionRead | PooledRead | ResponseRead | HostedRead
     ) -> None:
         """Log what a request asks for in vain, each name once."""
         for name in read.unknown:
@@ -217,9 +241,9 @@ class Api:
         else is loaded by now; on a server without any, the only one that runs or is here; else: RequestError.
         Models that the caller may not use don't count.
         """
-        name = model or self._default_model(request)
+        name = model or self.default_model(request)
         if self.is_native and not self._is_known(name):
-            name = self._default_model(request)
+            name = self.default_model(request)
         record_of(request.scope).model = name
         self.find(request, name)
         return name
@@ -273,12 +297,13 @@ class Api:
     def _default_preset(self, request: Request) -> str:
         """Return the name of the model for requests that name none if a preset hides it, or nothing."""
         try:
-            name = self._default_model(request)
+            name = self.default_model(request)
         except RequestError:
             return ""
         return "" if self.presets.table.find(name) is None else name
 
-    def _default_model(self, request: Request) -> str:
+    def default_model(self, request: Request) -> str:
+        """Return the model of requests that name none. Raises RequestError where several could be meant."""
         known = self.usable(request, self.service.models())
         for status in known:
             if status.served:

@@ -1,7 +1,8 @@
 """`error_response`: an error as the response that every route and every middleware answers with.
 
 The one place that chooses the protocol of an error: OpenAI's, but for requests of Anthropic's and Ollama's
-clients, which read nothing else, and llama-server's where the server follows that (`--dialect`).
+clients and those of the Open Inference Protocol, which read nothing else, and llama-server's where the server
+follows that (`--dialect`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.anthropic.errors import PATHS, VERSION_HEADER, from_api_error
+from server.hosting import text_answer
 from server.http.access_log import new_request_id, record_of
 from server.llama_server.errors import native_error
 from server.ollama import errors as ollama_errors
@@ -35,6 +37,11 @@ def is_ollama(path: str) -> bool:
     return path in ollama_errors.PATHS or path.startswith(ollama_errors.BLOBS)
 
 
+def is_inference_protocol(path: str) -> bool:
+    """Return True for a request of a client that speaks the Open Inference Protocol."""
+    return path == "/v2" or path.startswith(("/v2/models/", "/v2/health/"))
+
+
 def is_native(scope: Scope) -> bool:
     """Return True where the server was started to follow llama-server (`--dialect`)."""
     api = getattr(scope["app"].state, "api", None) if "app" in scope else None
@@ -50,6 +57,8 @@ def closing_error(error: ApiError, target: bytes, headers: Iterable[tuple[bytes,
     path = target.partition(b"?")[0].decode("latin-1")
     if is_ollama(path):
         body = ollama_errors.from_api_error(error)
+    elif is_inference_protocol(path):
+        body = text_answer.words(error)
     elif is_anthropic(path, headers):
         other = from_api_error(error, new_request_id())
         status, body = other.status, other.json
@@ -78,6 +87,9 @@ class _ErrorResponse(Response):
             self.headers["content-length"] = str(len(error.json))
         elif is_ollama(scope["path"]):
             self.body = ollama_errors.from_api_error(self._error)
+            self.headers["content-length"] = str(len(self.body))
+        elif is_inference_protocol(scope["path"]):
+            self.body = text_answer.words(self._error)
             self.headers["content-length"] = str(len(self.body))
         elif is_native(scope):
             self.body = native_error(self._error)

@@ -111,4 +111,5 @@ def _add_keys(schema: dict[str, Any]) -> None:
         for method, operation in operations.items():
             scope = ROUTE_SCOPES.get(f"{method.upper()} {path.removeprefix('/v1')}", "admin")
             if scope != "open":
-                operation["security"] = [{name: [scope]} for name in _KEY_HEADERS]
+                rights = [] if scope == "by_body" else [scope]
+                operation["security"] = [{name: rights} for name in _KEY_HEADERS]

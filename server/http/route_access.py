@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from starlette.routing import Route
 
@@ -16,8 +17,11 @@ _UNLISTED: RouteScope = "admin"
 class RouteAccess:
     """The rights of all routes, which are tried in the application's order, as the router does."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes = [_Guarded(route) for route in routes]
+    def __init__(
+        self, routes: Iterable[Route], more: Mapping[str, RouteScope] = MappingProxyType({})
+    ) -> None:
+        """`more` has the rights of routes that the settings add, by `METHOD PATH`."""
+        self._routes = [_Guarded(route, more) for route in routes]
         self._with_parameters = [route for route in self._routes if route.has_parameters]
         self._fixed = {route.path for route in self._routes if not route.has_parameters}
 
@@ -43,12 +47,12 @@ class RouteAccess:
 class _Guarded:
     """A route with the right that each of its methods asks for."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, more: Mapping[str, RouteScope]) -> None:
         self.path = route.path
         self.has_parameters = "{" in route.path
         self.pattern: re.Pattern[str] = route.path_regex
         plain = route.path.removeprefix("/v1")
         self.scopes: dict[str, RouteScope] = {
-            method: ROUTE_SCOPES.get(f"{method} {plain}", _UNLISTED)
+            method: more.get(f"{method} {route.path}") or ROUTE_SCOPES.get(f"{method} {plain}", _UNLISTED)
             for method in (route.methods or set()) - {"HEAD", "OPTIONS"}
         }

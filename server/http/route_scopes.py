@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 from server.keys.caller import KeyScope
 
-RouteScope = Literal["open", KeyScope]
-"""`open`: the route needs no key, since monitors and browsers come without one; it holds nothing secret."""
+RouteScope = Literal["open", "by_body", KeyScope]
+"""`open`: the route needs no key, since monitors and browsers come without one; it holds nothing secret.
+`by_body`: it needs a key, and its body says which right of it."""
 
 _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
     "open": (
@@ -20,7 +21,13 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "GET /web/assets/{path:path}",
         "GET /openapi.json",
         "GET /api/version",
+        "GET /ping",
+        "GET /version",
+        "GET /v2",
+        "GET /v2/health/live",
+        "GET /v2/health/ready",
     ),
+    "by_body": ("POST /invocations",),
     "infer": (
         "POST /chat/completions",
         "POST /chat/completions/input_tokens",
@@ -65,6 +72,9 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "POST /apply-template",
         "GET /tokenizer_info",
         "GET /usage",
+        "POST /v2/models/{model:path}/infer",
+        "POST /v2/models/{model:path}/generate",
+        "POST /v2/models/{model:path}/generate_stream",
         "GET /web/chats",
         "POST /web/chats",
         "DELETE /web/chats",
@@ -92,6 +102,12 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "GET /models",
         "GET /models/",
         "GET /models/{model:path}",
+        "GET /v2/models/{model:path}",
+        "GET /v2/models/{model:path}/ready",
+        "GET /server_info",
+        "GET /get_server_info",
+        "GET /model_info",
+        "GET /get_model_info",
         "GET /props",
         "GET /lora-adapters",
         "GET /api/tags",
@@ -132,7 +148,7 @@ _BY_SCOPE: Final[Mapping[RouteScope, tuple[str, ...]]] = {
         "GET /tools",
         "POST /tools",
     ),
-    "metrics": ("GET /metrics", "GET /slots"),
+    "metrics": ("GET /metrics", "GET /slots", "GET /loads"),
 }
 
 ROUTE_SCOPES: Final[Mapping[str, RouteScope]] = MappingProxyType(

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from models.version import VERSION
 from server.metrics.families import request_families, worker_families
 from server.metrics.figures import FigureBook
+from server.metrics.router_families import router_families
 from server.metrics.samples import WorkerSample
 from server.metrics.without_labels import without_labels
 
@@ -66,3 +67,4 @@ class _Figures(Collector):
         yield InfoMetricFamily("corral:build", "This server.", value={"version": VERSION})
         families = chain(request_families(self._book.requests), worker_families(self._samples))
         yield from without_labels(families) if self._native else families
+        yield from router_families(self._book.requests, self._samples)

@@ -1,4 +1,4 @@
-"""Sizes with which a model is served on a machine: its context, layers on GPUs, and bytes of each part.
+"""Sizes with which a model is served on a machine: context, layers on GPUs, bytes of each part.
 
 facts.py       `ModelFacts` and `FreeMemory`: what a placement is decided from. Pure.
 place.py       `place`: the one decision on context, GPU's share, prompt side and memory of a served model.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.paths import Paths
+from server.config_sources import load_config
 from server.serve import LAST_BYTES_S
 from server.supervisor.policy import Policy
 from server.worker.prefix.open import AFTER_GRACE_S, SAVE_S
@@ -70,7 +71,8 @@ def test_the_final_image_copies_from_the_build_stage_only() -> None:
 
 
 def test_it_does_not_run_as_root() -> None:
-    (user,) = final("USER")
+    assert final("USER") == ["${RUN_AS}"]
+    (user,) = (rest.removeprefix("RUN_AS=") for rest in final("ARG") if rest.startswith("RUN_AS="))
     match = re.fullmatch(r"(\d+):\1", user)
     assert match is not None, "Kubernetes' runAsNonRoot wants a number"
     assert int(match[1]) >= 1000
@@ -122,8 +124,8 @@ def test_the_entry_point_serves_below_an_init() -> None:
     """The first process of a container ignores SIGTERM until it has a handler: `docker stop` would take ten
     seconds and a SIGKILL while a model is made."""
     init, *arguments = json.loads(final("ENTRYPOINT")[0])
-    assert arguments == ["-s", "--", "corral", "serve"]
-    assert json.loads(final("CMD")[0]) == ["demo"]
+    assert arguments == ["-s", "--", "corral"]
+    assert json.loads(final("CMD")[0]) == ["serve"]
     (setup,) = (rest for rest in final("RUN") if "apt-get install" in rest)
     assert init in shlex.split(setup.partition("packages=")[2].partition(" &&")[0])[0].split()
 
@@ -134,8 +136,19 @@ def seconds_to_stop(grace_s: float) -> float:
     return max(saving_s, grace_s + Policy().exit_wait_s) + LAST_BYTES_S
 
 
-def test_the_image_alone_ends_before_docker_stop_kills() -> None:
-    assert seconds_to_stop(float(image_environment()["CORRAL_SHUTDOWN_GRACE_S"])) < 10
+def test_the_image_alone_ends_before_it_is_killed() -> None:
+    """What runs ends within the 10 s of `docker stop`, and all prefixes are kept within the clouds' 30 s."""
+    variables = image_environment()
+    delay_s, grace_s = (float(variables[f"CORRAL_{name}_S"]) for name in ("DRAIN_DELAY", "SHUTDOWN_GRACE"))
+    assert delay_s == 5
+    assert delay_s + grace_s + AFTER_GRACE_S < 10
+    assert delay_s + seconds_to_stop(grace_s) < 30
+
+
+def test_a_model_that_a_host_has_mounted_is_served_else_the_demo() -> None:
+    config = load_config({}, {k: v for k, v in image_environment().items() if k.startswith("CORRAL_")})
+    assert config.models == ()
+    assert config.default_models == ("/opt/ml/model", "/mnt/models", "demo")
 
 
 def test_what_is_copied_exists_and_is_let_into_the_context() -> None:
@@ -180,9 +193,10 @@ def test_compose_builds_this_dockerfile_with_its_own_arguments(name: str) -> Non
 def test_compose_waits_longer_than_the_server_gives_running_requests(name: str) -> None:
     seconds = re.fullmatch(r"(\d+)s", service(name)["stop_grace_period"])
     assert seconds is not None
-    grace_s = environment(name)["CORRAL_SHUTDOWN_GRACE_S"]
+    grace_s, delay_s = (environment(name)[f"CORRAL_{each}_S"] for each in ("SHUTDOWN_GRACE", "DRAIN_DELAY"))
     assert grace_s is not None
-    assert seconds_to_stop(float(grace_s)) < int(seconds[1])
+    assert delay_s is not None
+    assert float(delay_s) + seconds_to_stop(float(grace_s)) < int(seconds[1])
 
 
 def test_a_laptop_is_served_on_loopback_only() -> None:

@@ -60,7 +60,7 @@ def image_variables(found: Instructions) -> dict[str, str | None]:
         named |= dict(re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*)=(\S+)", rest))
     for rest in values("ARG", found):
         name, _, value = rest.partition("=")
-        if not name.endswith("_IMAGE"):
+        if not name.endswith("_IMAGE") and name != "RUN_AS":  # the Dockerfile itself reads these
             named[name] = value
     return named
 
@@ -90,7 +90,7 @@ def test_the_image_sets_and_asks_for_variables_that_exist() -> None:
     [
         ("CORRAL_HOME=", "CORRAL_HOUSE="),
         ("CORRAL_PORT", "CORRAL_PORTS"),
-        ("CORRAL_SHUTDOWN_GRACE_S=4", "CORRAL_SHUTDOWN_GRACE_S=4s"),
+        ("CORRAL_SHUTDOWN_GRACE_S=2", "CORRAL_SHUTDOWN_GRACE_S=2s"),
         ("CORRAL_HOST", "CORRAL_BIND"),
         ("HF_HOME", "HF_FOLDER"),
         ("XDG_CACHE_HOME", "XDG_CACHE"),
@@ -140,13 +140,14 @@ def served(found: Instructions) -> list[str]:
 
 
 def test_the_image_runs_a_command_line_that_exists() -> None:
-    assert served(instructions(dockerfile())) == ["serve", "demo"]
+    assert served(instructions(dockerfile())) == ["serve"]
     parse(served(instructions(dockerfile())))
 
 
 @pytest.mark.parametrize("wrong", ['"serve", "--hosts=0.0.0.0"', '"server"'])
 def test_a_wrong_command_line_is_found(wrong: str) -> None:
-    text = dockerfile().replace('"serve"]', f"{wrong}]")
+    text = dockerfile().replace('CMD ["serve"]', f"CMD [{wrong}]")
+    assert text != dockerfile()
     with pytest.raises((TyperException, KeyError)):
         parse(served(instructions(text)))
 
@@ -166,9 +167,8 @@ def corral_lines(text: str) -> Iterator[list[str]]:
             words = shlex.split(line, comments=True)
             if "docker" not in words or not {"run", "exec"} & set(words):
                 continue
-            whole = "--entrypoint" in words or "exec" in words
             image = next(index for index, word in reversed([*enumerate(words)]) if word.startswith("corral"))
-            yield words[image + 1 :] if whole else ["serve", *words[image + 1 :]]
+            yield words[image + 1 :]
 
 
 def test_the_pages_command_lines_exist() -> None:
@@ -180,7 +180,7 @@ def test_the_pages_command_lines_exist() -> None:
 
 
 def test_a_wrong_command_line_in_a_page_is_found() -> None:
-    (line,) = corral_lines("```\ndocker run --rm -v corral:/data corral:cpu demo --adapter ./x\n```\n")
+    (line,) = corral_lines("```\ndocker run --rm -v corral:/data corral:cpu serve demo --adapter ./x\n```\n")
     with pytest.raises(TyperException, match="--adapter"):
         parse(line)
 

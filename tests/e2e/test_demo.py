@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -188,3 +189,32 @@ def test_ollamas_chats_prompts_and_models(demo_server: RunningServer) -> None:
     assert second["context"][: len(context)] == context
     assert second["prompt_eval_count"] > len(context)
     assert {"demo:latest", "demo:Q8_0", "demo:Q4_K_M"} <= set(models)
+
+
+def test_what_hosts_and_routers_ask(demo_server: RunningServer) -> None:
+    """The same words by `/invocations` and the Open Inference Protocol as by OpenAI's routes."""
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    asked = {"model": "demo:Q8_0", "temperature": 0, "max_tokens": 16}
+    prompts = ["The capital of France is", "The capital of Italy is"]
+    tensor = {"name": "text_input", "datatype": "BYTES", "shape": [2], "data": prompts}
+    with httpx.Client(base_url=demo_server.url, timeout=60) as client:
+        assert client.get("/ping").status_code == 200
+        chat = client.post("/invocations", json={**asked, "messages": question}).json()
+        body = {"instances": [{"messages": question}, *({"prompt": text} for text in prompts)]}
+        first, *texts = client.post("/invocations", json={**body, "parameters": asked}).json()["predictions"]
+        model = "/v2/models/demo:Q8_0"
+        sampling = {"temperature": 0, "max_tokens": 16}
+        tensors = client.post(f"{model}/infer", json={"inputs": [tensor], "parameters": sampling}).json()
+        wish = {"text_input": prompts[0], "parameters": sampling}
+        with client.stream("POST", f"{model}/generate_stream", json=wish) as stream:
+            events = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
+        loads = client.get("/v1/loads").json()["loads"]
+        figures = client.get("/metrics").text
+    assert chat["choices"][0]["message"]["content"] == "The capital of France is Paris."
+    assert first["choices"][0]["message"] == chat["choices"][0]["message"]
+    answers = [text["choices"][0]["text"] for text in texts]
+    assert tensors["outputs"][0]["data"] == answers
+    assert "".join(event["text_output"] for event in events) == answers[0]
+    assert {(load["model"], load["type"]) for load in loads} == {("demo", "Q8_0"), ("demo", "Q4_K_M")}
+    assert all(load["max_running_requests"] == 16 and load["num_free_slots"] <= 16 for load in loads)
+    assert 'vllm:num_requests_running{model_name="demo",type="Q8_0"}' in figures

@@ -115,9 +115,12 @@ def served_entries(config: ServerConfig, store: ModelStore) -> list[CatalogueEnt
     """Return the models to load at the start; they are made first where they are missing."""
     from server.cli.ensure_model import ensure_entry
     from server.cli.reference import stored_reference
+    from server.cli.serve.mounted_model import first_here
     from server.supervisor.catalogue import store_entries
 
     names = config.models
+    if not names and (mounted := first_here(config.default_models)) is not None:
+        names = (mounted,)
     if not names and not store_entries(store):
         names = ("demo",)
     return [ensure_entry(stored_reference(name, store), store, config.default_type) for name in names]

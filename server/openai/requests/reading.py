@@ -18,6 +18,9 @@ from server.anthropic.requests.to_engine import MessageOptions
 from server.embeddings.form import AnswerForm
 from server.embeddings.read import SCHEMAS, PooledPurpose, read_pooled
 from server.embeddings.schemas import PooledRequest
+from server.hosting.attributes import NO_ATTRIBUTES, Attributes
+from server.hosting.read import HostedRead, read_hosted
+from server.hosting.tensors import TEXT_PURPOSES, TensorForm, TextPurpose, completion_of
 from server.ipc.messages import ApplyTemplate, CountTokens, Detokenize, Generate, Pool, Tokenize
 from server.llama_server import to_engine as native_to_engine
 from server.llama_server.schemas import InfillRequest, NativeCompletionRequest, NativeRequest
@@ -63,11 +66,14 @@ Purpose = (
         "count_tokens",
         "ollama_chat",
         "ollama_generate",
+        "hosted",
     ]
     | PooledPurpose
+    | TextPurpose
 )
 """The route that got a body: `text` is `/v1/completions`, `native` llama-server's `/completion`, `messages`
-Anthropic's `/v1/messages`, `ollama_…` is Ollama's."""
+Anthropic's `/v1/messages`, `ollama_…` is Ollama's, `hosted` the clouds' `/invocations`, `infer_tensors` and
+`generate_text` are those of the Open Inference Protocol."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -88,6 +94,10 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     """A number from 0 to 1, which chooses the arm of a preset for those who are nobody."""
     default_preset: str = ""
     """The preset that a body names which names no model; empty: none."""
+    attributes: Attributes = NO_ATTRIBUTES
+    """The members that a hosted body may leave out."""
+    model: str = ""
+    """The model that the path of the Open Inference Protocol names; empty: the body may name one."""
 
 
 def kept_parts(job: ReadJob) -> list[bytes]:
@@ -115,6 +125,8 @@ class GenerationRead(msgspec.Struct, frozen=True, kw_only=True, tag="generation"
     store: bool = False
     """True if the client wants its chat to be kept, with `metadata`."""
     metadata: dict[str, str] = {}
+    tensors: TensorForm | None = None
+    """The form of an answer of the Open Inference Protocol, for which `options` say nothing."""
     response_fields: tuple[str, ...] = ()
     """The fields that an answer of `/completion` or `/infill` has; none: all."""
 
@@ -142,13 +154,23 @@ class PooledRead(msgspec.Struct, frozen=True, kw_only=True, tag="pooled"):
     form: AnswerForm
 
 
-ReadRequest = GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted
+ReadRequest = GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted | HostedRead
 
 
 def read(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests. Raises BodyTooLarge, and RequestError naming the field that is wrong."""
     check_structure(body)
+    if job.purpose == "hosted":
+        return read_hosted(body, job.attributes)
+    tensors: TensorForm | None = None
+    if (purpose := job.purpose) in TEXT_PURPOSES:
+        body, tensors = completion_of(purpose, body, job.model)
+        job = msgspec.structs.replace(job, purpose="text")
     outcome = _read_preset(job, body) if job.presets else _read(job, body)
+    if tensors is not None:
+        assert isinstance(outcome, GenerationRead)
+        vain = [*outcome.without_effect, *tensors.without_effect]
+        outcome = msgspec.structs.replace(outcome, tensors=tensors, without_effect=vain)
     if isinstance(outcome, GenerationRead | ResponseRead):
         for generate in outcome.generates[:1]:  # all have the same
             check_form(generate.constraint)
@@ -159,7 +181,7 @@ def _read_preset(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests, changed as the preset has it that it may name."""
     body, choice = prepare(job.presets, job.owner, job.draw, job.purpose, body, job.default_preset)
     outcome = _read(job, body)
-    if isinstance(outcome, HistoryWanted):
+    if isinstance(outcome, HistoryWanted | HostedRead):
         return outcome
     # Two readers of one body: what isn't JSON to the stricter one mustn't get around a preset.
     named = outcome.model if outcome.model and decoded(job.presets).find(outcome.model) else None
@@ -187,6 +209,20 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
         case "response":
             wish = parse(body, ResponsesRequest)
             return read_response(wish, unknown_fields(wish), job.request_id, job.timeout_s, job.history)
+        case "tokenize" | "detokenize" | "apply_template" | "count_chat" | "count_tokens":
+            return _read_question(job, body)
+        case "messages":
+            return _message(parse(body, MessagesRequest), job)
+        case "ollama_chat" | "ollama_generate":
+            return _read_ollama(job, body)
+        case "hosted" | "infer_tensors" | "generate_text":
+            raise AssertionError(f"{job.purpose} is another purpose's by now")
+        case purpose:
+            return _pooled(purpose, parse(body, SCHEMAS[purpose]), job)
+
+
+def _read_question(job: ReadJob, body: bytes) -> QuestionRead:
+    match job.purpose:
         case "tokenize":
             return _tokenize(parse(body, TokenizeRequest))
         case "detokenize":
@@ -201,9 +237,7 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
             chat = parse(body, ChatCompletionRequest)
             chat_count = CountTokens(prompt=to_engine.chat_prompt(chat))
             return QuestionRead(model=chat.model, unknown=unknown_fields(chat), question=chat_count)
-        case "messages":
-            return _message(parse(body, MessagesRequest), job)
-        case "count_tokens":
+        case _:
             counted = parse(body, CountTokensRequest)
             count = CountTokens(prompt=messages_to_engine.chat_prompt(counted))
             return QuestionRead(
@@ -212,10 +246,6 @@ def _read(job: ReadJob, body: bytes) -> ReadRequest:
                 without_effect=for_the_log(messages_to_engine.without_effect(counted)),
                 question=count,
             )
-        case "ollama_chat" | "ollama_generate":
-            return _read_ollama(job, body)
-        case purpose:
-            return _pooled(purpose, parse(body, SCHEMAS[purpose]), job)
 
 
 def parse(body: bytes, schema: type[Schema]) -> Schema:

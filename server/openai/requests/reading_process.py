@@ -22,6 +22,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from models.errors import RequestError
+from server.hosting.read import HostedRead
 from server.ipc.messages import LONG_FIELD
 from server.ipc.prompts import ChatPrompt, PooledInputs, Prompt, TextPrompt, TokenPrompt
 from server.openai.errors import BodyTooLarge
@@ -60,7 +61,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """The first part of a reply. The long field of each message is empty and comes in a part of its own."""
 
-    outcome: GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted | Refusal
+    outcome: GenerationRead | QuestionRead | PooledRead | ResponseRead | HistoryWanted | HostedRead | Refusal
     ids: list[str] = []
     """The ids of all messages that generate; they are alike but for id and prompt, and `outcome` has one."""
     n_parts: int = 0
@@ -81,6 +82,10 @@ def parts_of(outcome: ReadRequest) -> list[bytes]:
     """Return a reply's parts. Raises RequestError for a prompt that is too long to be passed on."""
     if isinstance(outcome, HistoryWanted):
         return [_encode(Head(outcome=outcome))]
+    if isinstance(outcome, HostedRead):
+        instances = outcome.instances or []
+        bare = msgspec.structs.replace(outcome, instances=None if outcome.instances is None else [])
+        return [_encode(Head(outcome=bare, n_parts=len(instances))), *instances]
     if isinstance(outcome, GenerationRead | ResponseRead):
         generates = outcome.generates
         if not generates:
@@ -115,6 +120,8 @@ def joined(head: Head, long: list[bytes]) -> ReadRequest:
     """Return the request that was read. Its long fields stay as they are: encoded, see LONG_FIELD."""
     outcome = head.outcome
     assert not isinstance(outcome, Refusal)
+    if isinstance(outcome, HostedRead):
+        return outcome if outcome.instances is None else msgspec.structs.replace(outcome, instances=long)
     raw = [cast("Any", msgspec.Raw(part)) for part in long]
     if isinstance(outcome, HistoryWanted):
         return outcome

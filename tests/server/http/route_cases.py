@@ -48,6 +48,16 @@ NAMES_A_MODEL: dict[str, dict[str, Any]] = {
     "POST /api/show": {"json": DEMO},
     "DELETE /api/delete": {"json": DEMO},
     "POST /score": {"json": {**DEMO, "text_1": "a", "text_2": "b"}},
+    "POST /invocations": {"json": CHAT},
+    "GET /v2/models/{model:path}": {},
+    "GET /v2/models/{model:path}/ready": {},
+    "POST /v2/models/{model:path}/infer": {
+        "json": {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["a"]}]}
+    },
+    "POST /v2/models/{model:path}/generate": {"json": {"text_input": "a"}},
+    "POST /v2/models/{model:path}/generate_stream": {"json": {"text_input": "a"}},
+    "GET /model_info": {"params": DEMO},
+    "GET /get_model_info": {"params": DEMO},
 }
 """A request of each route that names a model: what is sent to httpx with its method and path."""
 
@@ -56,6 +66,14 @@ NAMES_NONE = frozenset(
         "GET /",
         "GET /health",
         "GET /ready",
+        "GET /ping",
+        "GET /version",
+        "GET /v2",
+        "GET /v2/health/live",
+        "GET /v2/health/ready",
+        "GET /server_info",  # it lists those that the key may use
+        "GET /get_server_info",
+        "GET /loads",
         "GET /docs",
         "GET /web/assets/{path:path}",
         "GET /openapi.json",

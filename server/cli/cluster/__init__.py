@@ -1,0 +1,4 @@
+"""`corral cluster`: servers of several machines, one file per command below it.
+
+config.py  The command `corral cluster config`.
+"""
