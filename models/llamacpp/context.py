@@ -27,6 +27,8 @@ FlashAttention = Literal["auto", "on", "off"]
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _MTP = 1  # LLAMA_CONTEXT_TYPE_MTP
+_NO_VIEW: tuple[int | None, npt.NDArray[np.float32]] = None, np.empty((0, 0), np.float32)
+"""The address of the logits and the rows that were looked at there: none yet."""
 
 
 class Context(Sequences, Closing):
@@ -119,7 +121,7 @@ class Context(Sequences, Closing):
         """One byte for each token of the last batch: 1 if it has output, else 0."""
         self._log = library.error_log()
         self._top_k: DeviceTopK | None = None
-        self._logits_view: tuple[int, int, npt.NDArray[np.float32]] | None = None
+        self._logits_view = _NO_VIEW
         self._open(kv_unified=kv_unified)
         model.attach(self)
 
@@ -140,7 +142,7 @@ class Context(Sequences, Closing):
         self._pointer = pointer
         self._memory = self._native.llama_get_memory(pointer)
         self._outputs = b""
-        self._logits_view = None
+        self._logits_view = _NO_VIEW
         self._read_sizes(pointer)
         if self.cores:
             self._thread_cores = ThreadCores(self.cores)
@@ -257,11 +259,12 @@ class Context(Sequences, Closing):
         if n_rows == 0:
             return np.empty((0, self.n_vocab), np.float32)
         address = self._logits(self.pointer)
-        if self._logits_view is None or self._logits_view[:2] != (address, n_rows):
+        known, rows = self._logits_view
+        if known != address or len(rows) < n_rows:
             floats = (ctypes.c_float * (n_rows * self.n_vocab)).from_address(address)
             rows = np.frombuffer(memoryview(floats), np.float32).reshape(n_rows, self.n_vocab)
-            self._logits_view = (address, n_rows, rows)
-        return self._logits_view[2]
+            self._logits_view = address, rows
+        return rows[:n_rows]
 
     def device_top_k(self, k: int) -> DeviceTopK:
         """Return what lets the device find the k largest logits of some sequences' rows: at first of none.

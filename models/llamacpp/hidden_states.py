@@ -71,9 +71,13 @@ class HiddenStates:
             "_Z30llama_get_embeddings_layer_inpP13llama_contextj", pointer, pointer, ctypes.c_uint32
         )
         self._last = library.bind("_Z26llama_get_embeddings_nextnP13llama_context", pointer, pointer)
+        self._address: int | None = None
+        self._views: list[Rows] = []
+        """Views of each layer's memory; the first begins at the address, and they move together, seldom."""
         context.at_each_opening(self._show)
 
     def _show(self, pointer: int) -> None:
+        self._address = None
         for layer in self._layers:
             self._show_layer(pointer, layer, True)
         if not self._layers:
@@ -91,15 +95,26 @@ class HiddenStates:
         Valid until the next decode. `n_rows` must be the tokens of that batch. Raises LlamaCppError if it
         left none.
         """
+        pointer = self._context.pointer
+        address = self._layer(pointer, self._layers[0]) if self._layers else self._last(pointer)
+        if not address or address != self._address or n_rows > len(self._views[0]):
+            self._look(address, n_rows)
+        return [view[:n_rows] for view in self._views]
+
+    def _look(self, address: int | None, n_rows: int) -> None:
+        """Make the views: what lies there stays until llama.cpp takes more memory, elsewhere."""
+        if not address:
+            raise LlamaCppError("the last decode left no hidden states")
         pointer, model = self._context.pointer, self._context.model
-        if not self._layers:
-            return [_view(self._last(pointer), n_rows, model.n_embd_out)]
-        return [_view(self._layer(pointer, layer), n_rows, model.n_embd) for layer in self._layers]
+        if self._layers:
+            addresses = [self._layer(pointer, layer) for layer in self._layers]
+            self._views = [_view(each, n_rows, model.n_embd) for each in addresses]
+        else:
+            self._views = [_view(address, n_rows, model.n_embd_out)]
+        self._address = address
 
 
-def _view(address: int | None, n_rows: int, width: int) -> Rows:
-    if not address:
-        raise LlamaCppError("the last decode left no hidden states")
-    floats = (ctypes.c_float * (1 << (n_rows * width - 1).bit_length())).from_address(address)
-    rows: Rows = np.frombuffer(memoryview(floats), np.float32, n_rows * width)
+def _view(address: int, n_rows: int, width: int) -> Rows:
+    floats = (ctypes.c_float * (n_rows * width)).from_address(address)
+    rows: Rows = np.frombuffer(memoryview(floats), np.float32)
     return rows.reshape(n_rows, width)

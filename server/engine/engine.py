@@ -95,6 +95,7 @@ class Engine:
         self._clock_s = clock_s
         self._watch = watch
         self._patience = Patience(self.step_cost)
+        self._end_s = 0.0  # of the last run
         self._prefixes = prefixes
         self._cache = PrefixCache(
             runner.n_slots,
@@ -292,10 +293,17 @@ class Engine:
         checkpoints = self._cache.checkpoints
         if checkpoints is not None:
             self.stats.checkpoints, self.stats.checkpoint_bytes = len(checkpoints), checkpoints.n_bytes
-        seconds = now_s - start_s
-        self.stats.add_step(n_prompt, n_all, n_generated, seconds, len(batch.entries))
+        self.stats.add_step(n_prompt, n_all, n_generated, now_s - start_s, len(batch.entries))
+        self._learn_costs(batch, n_all, n_prompt, start_s, now_s)
+
+    def _learn_costs(self, batch: Batch, n_all: int, n_prompt: int, start_s: float, now_s: float) -> None:
+        """Learn what a run took, and what passed before it if it has no drafts. Pauses end with a prompt."""
+        if not n_prompt and n_all == len(batch.entries):
+            self.step_cost.add_between(start_s - self._end_s)
+        self._end_s = now_s
         if batch.image is None:
-            self.step_cost.add(n_all + sum(batch.pads.values()), n_prompt, seconds, n_passes=len(batch.rows))
+            n_tokens = n_all + sum(batch.pads.values())
+            self.step_cost.add(n_tokens, n_prompt, now_s - start_s, n_passes=len(batch.rows))
 
     def _keep_checkpoint(self, sequence: Sequence, n_held: int) -> None:
         """Keep the state of a sequence's slot, which holds `n_held` tokens, where that is due."""

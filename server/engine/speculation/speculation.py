@@ -38,6 +38,13 @@ _RETRY_TOKENS_MAX = 2048
 """They are made after at most so many tokens."""
 _RETRY_GUESSES = 2
 """So many guesses are made then, at most."""
+CONTROL_STEPS = 128
+"""After so many steps with guesses that cost time there are `REST_STEPS` without: nothing else tells what
+those take now."""
+_FIRST_CONTROL_STEPS = 16
+"""The first rest comes after so many: what was measured when the model was loaded may be wrong."""
+REST_STEPS = 8
+"""If guesses cost time and none pays, that is reckoned anew only after so many steps: it takes time, too."""
 
 
 class Proposer(Protocol):
@@ -100,6 +107,7 @@ class Speculation:
         self._acceptance: dict[int, Acceptance] = {}
         self._n_paused = 0
         self._n_unguessed = 0
+        self._n_till_control = _FIRST_CONTROL_STEPS
         self._retry_tokens = _RETRY_TOKENS
         self._retry_share = 0.0
 
@@ -119,12 +127,11 @@ class Speculation:
                 sequence.draft = []
             return
         wanted = [(s, n) for s in generating if (n := self._draft_limit(s)) > 0]
+        guess_s = self._proposer.guess_s
+        if wanted and guess_s > 0:
+            wanted = self._worth_asking(wanted, len(generating), step_cost, guess_s)
         if not wanted:
             return
-        guess_s = self._proposer.guess_s
-        if guess_s > 0:
-            self._judge(wanted)
-            wanted = self._where_it_pays(wanted, len(generating), step_cost, guess_s)
         guesses = []
         for (sequence, _), tokens in zip(wanted, self._proposer.propose(wanted), strict=True):
             acceptance = self.acceptance_of(sequence)
@@ -145,6 +152,22 @@ class Speculation:
             room -= n
             guess.sequence.draft = guess.tokens[:n]
             guess.acceptance.remember(guess.tokens, len(guess.sequence.tokens))
+
+    def _worth_asking(
+        self, wanted: list[tuple[Sequence, int]], n_tokens: int, step_cost: StepCost, guess_s: float
+    ) -> list[tuple[Sequence, int]]:
+        """Return the sequences for which the proposer is asked, and for how many guesses; none: it rests."""
+        self._judge(wanted)
+        paying = self._where_it_pays(wanted, n_tokens, step_cost, guess_s)
+        if not paying:
+            self._n_unguessed += (REST_STEPS - 1) * len(wanted)
+        elif self._n_till_control:
+            self._n_till_control -= 1
+            return paying
+        else:
+            self._n_till_control = CONTROL_STEPS
+        self._n_paused = REST_STEPS - 1
+        return []
 
     def _judge(self, wanted: list[tuple[Sequence, int]]) -> None:
         """Compare the guesses that are still open with what has come, of sequences that may get none now."""
@@ -241,22 +264,32 @@ def best_length(
     """Return the draft length, 0 or one of `LENGTHS`, with most expected tokens per second.
 
     It is 0 unless another brings `WORTH` times as many. A guess takes `guess_s`, and any draft `start_s`
-    more. The step has `n_others` tokens without this draft, which bring `n_brought`; None: one each. A guess
-    is right with probability `share`, as long as those before it are, and the first with `first_share`; None:
-    as the others.
+    more; what passes between two steps counts to each. The step has `n_others` tokens without this draft,
+    which bring `n_brought`; None: one each. A guess is right with probability `share`, as long as those
+    before it are, and the first with `first_share`; None: as the others.
     """
-    best, best_rate = 0, 0.0
+    seconds = step_cost.estimate(n_others)
+    if seconds is None:
+        return n_guessed
+    between_s = step_cost.between_s or 0.0
+    seconds += between_s
+    best, n_reckoned = 0, 0
     brought = float(n_others) if n_brought is None else n_brought
-    for n in (0, *LENGTHS):
+    best_rate = WORTH * brought / seconds if seconds > 0 else 0.0
+    right = share if first_share is None else first_share  # the probability that all up to one guess are
+    for n in LENGTHS:
         if n > n_guessed:
             break
+        while n_reckoned < n:
+            brought += right
+            right *= share
+            n_reckoned += 1
         seconds = step_cost.estimate(n_others + n)
         if seconds is None:
             return n_guessed
-        seconds += n * guess_s + (start_s if n else 0.0)
-        rate = (brought + expected_hits(share, n, first_share)) / seconds if seconds > 0 else 0.0
-        if rate > best_rate * (1.0 if best else WORTH):
-            best, best_rate = n, rate
+        seconds += between_s + n * guess_s + start_s
+        if seconds > 0 and brought > best_rate * seconds:
+            best, best_rate = n, brought / seconds
     return best
 
 

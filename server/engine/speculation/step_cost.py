@@ -8,6 +8,10 @@ from collections.abc import Sequence
 _WEIGHT = 0.2
 """A new measurement has this weight in a moving average: a single disturbed step changes little. The first
 few measurements weigh alike; what was expected of a size counts as one of them."""
+_CHANGE_WEIGHT = 0.1
+"""The weight of a new measurement in the average of what a change of size takes."""
+_DISTURBED = 4.0
+"""A measurement counts as at most so many times what is known: another program had a core meanwhile."""
 _EXACT_MAX = 128
 """Steps of up to so many tokens have an average for each size: kernels make their cost jump."""
 _CHUNK_MIN = 16
@@ -26,13 +30,20 @@ class StepCost:
         self._sizes = sorted(self._seconds)
         self._n_times = dict.fromkeys(self._sizes, 1)
         self._last_step = dict.fromkeys(self._sizes, 0)
+        self._change_s = 0.0
+        """A step of another size than the one before takes so many seconds more: its graph is made anew."""
+        self._last_size: int | None = None
         self.n_steps = 0
         """The number of steps that it has learned from."""
         self.prompt_token_s: float | None = None
         """One more prompt token in a step takes so many seconds; None until it was measured."""
+        self.between_s: float | None = None
+        """The seconds from one step's computing to the next one's, without drafts; None until measured."""
         self._n_chunks = 0
         if len(self._sizes) > 1:
             self._add_prompt_token(self._last_token_s())
+        for size in reversed(self._sizes):
+            self._bound_smaller(size)
 
     def add(self, n_tokens: int, n_prompt: int, seconds: float, n_passes: int = 1) -> None:
         """Learn from a step of `n_tokens`, `n_prompt` of them prompts', that took `seconds`.
@@ -46,9 +57,18 @@ class StepCost:
             others_s = self.estimate(n_tokens - n_prompt) or 0.0
             self._add_prompt_token(max(seconds - others_s, 0.1 * seconds) / n_prompt)
         elif n_tokens <= _EXACT_MAX and not n_prompt and n_passes <= 1:
-            self._add_exact(n_tokens, seconds)
+            self._add_exact(n_tokens, self._without_change(n_tokens, seconds))
+        self._last_size = n_tokens
         if self.n_steps % _STALE_AFTER == 0:
             self._forget_stale()
+
+    def add_between(self, seconds: float) -> None:
+        """Learn what passed between two steps without drafts: whatever a step has, it is spent once."""
+        known = self.between_s
+        if known is None:
+            self.between_s = seconds
+        else:
+            self.between_s = known + _WEIGHT * (min(seconds, _DISTURBED * known) - known)
 
     def _add_prompt_token(self, seconds: float) -> None:
         old = self.prompt_token_s
@@ -62,16 +82,33 @@ class StepCost:
         large_s = self._seconds[large]
         return max((large_s - self._seconds[small]) / (large - small), 0.1 * large_s / large)
 
+    def _without_change(self, n_tokens: int, seconds: float) -> float:
+        """Return what such a step would have taken after another of its size, and learn the difference."""
+        known = self._seconds.get(n_tokens)
+        if self._last_size in (None, n_tokens) or known is None:
+            return seconds
+        self._change_s += _CHANGE_WEIGHT * (min(seconds - known, known) - self._change_s)
+        return seconds - min(max(0.0, self._change_s), seconds / 2)
+
     def _add_exact(self, n_tokens: int, seconds: float) -> None:
         known, n_times = self._seconds.get(n_tokens), self._n_times.get(n_tokens, 0)
         if known is None:
             known = self._expected(n_tokens)
             n_times = 0 if known is None else 1
             bisect.insort(self._sizes, n_tokens)
+        else:
+            seconds = min(seconds, _DISTURBED * known)
         weight = max(_WEIGHT, 1.0 / (n_times + 1))
         self._seconds[n_tokens] = seconds if known is None else known + weight * (seconds - known)
+        self._bound_smaller(n_tokens)
         self._n_times[n_tokens] = n_times + 1
         self._last_step[n_tokens] = self.n_steps
+
+    def _bound_smaller(self, n_tokens: int) -> None:
+        """Let no smaller step take longer: one that seems to was disturbed, or all have become quicker."""
+        most = self._seconds[n_tokens]
+        for size in self._sizes[: bisect.bisect_left(self._sizes, n_tokens)]:
+            self._seconds[size] = min(self._seconds[size], most)
 
     def _expected(self, n_tokens: int) -> float | None:
         """Return the seconds to expect of a size that wasn't measured; None if other sizes don't show it."""

@@ -34,9 +34,14 @@ CATCH_UP_TOKENS = 512
 WARM_UPS = 8
 """A new head guesses so many times for nobody."""
 FEW_TOKENS = 32
-"""A step in which the head reads more tokens than these tells nothing of what a draft costs."""
+"""In a step in which the head reads more tokens than these, it reads the last one of each sequence apart."""
+USUAL_PAIRS = 8
+"""A draft that begins with more pairs of a sequence to read than these tells nothing of what one costs: most
+have those of the last draft's right guesses to read."""
 _WEIGHT = 0.2
 """Weight of a new measurement in a moving average of times."""
+_DISTURBED = 2.0
+"""A measurement counts as at most so many times the average: another program had the core meanwhile."""
 
 Rows = npt.NDArray[np.float32]
 
@@ -56,18 +61,31 @@ class _Held:
         return max(0, common_prefix(self.tokens, tokens, len(self.tokens), self.start) - 1)
 
 
+@dataclass(slots=True)
+class _Draft:
+    """The guesses for one sequence, while they are made."""
+
+    slot: int
+    position: int
+    """The position, in the head's memory, of the pair that the next guess follows from."""
+    n_wanted: int
+    tokens: list[int]
+    place: int = 0
+    """The row of the last pair in the head's batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pairs:
     """Pairs of a slot that the head is to read: tokens from position `first` on, and the state before each.
 
-    `is_ready`: with them it has seen all but what it is to guess.
+    `draft`: what begins with them, as the head has then seen all but what it is to guess; None: it hasn't.
     """
 
     slot: int
     first: int
     tokens: list[int]
     states: Rows
-    is_ready: bool
+    draft: _Draft | None
 
 
 class HeadProposer:
@@ -92,10 +110,15 @@ class HeadProposer:
         self._projects = projects
         self._offset = 0 if projects else 1
         self._batch = TokenBatch(context.n_batch, context.model.n_embd_out)
-        self._features = TokenBatch(context.n_batch, log.width) if projects else None
+        self._batch.use_embeddings(True, beside_tokens=True)
+        self._features = self._batch
+        """The batch that takes the served model's states: the encoder's, or the one of pairs."""
+        if projects:
+            self._features = TokenBatch(context.n_batch, log.width)
+            self._features.use_embeddings(True)
         self._states = HiddenStates(context)
         self._held = [_Held() for _ in range(context.n_seq_max)]
-        self._guess_s = self._start_s = 1e-4
+        self._guess_s = self._first_s = 1e-4
         self._has_failed = False
 
     @property
@@ -105,8 +128,8 @@ class HeadProposer:
 
     @property
     def start_s(self) -> float:
-        """Moving average of the seconds that a draft takes in addition, whatever its length."""
-        return self._start_s
+        """The seconds that a draft takes in addition, whatever its length: its first guess takes longer."""
+        return max(0.0, self._first_s - self._guess_s)
 
     @property
     def log(self) -> HiddenStateLog:
@@ -116,50 +139,43 @@ class HeadProposer:
     def warm_up(self) -> None:
         """Guess for a text of no meaning: what crashes does so now, and times are known. It is empty then.
 
-        The least times count: a load leaves a machine busy, and what seems dear isn't tried. Raises
-        DecodeError.
+        Threads wait for each other at each step of a graph, so a small head may be quicker on one: the number
+        is measured, too. The least times count: a load leaves a machine busy, and what seems dear isn't
+        tried. Raises DecodeError.
         """
-        read_s: list[float] = []
+        context = self._context
+        several = context.n_threads, context.n_threads_batch
+        times = {}
+        for n_threads in dict.fromkeys([several, (1, 1)]):
+            context.set_n_threads(*n_threads)
+            times[n_threads] = self._least_times()
+        best = min(times, key=lambda n_threads: sum(times[n_threads]))
+        context.set_n_threads(*best)
+        self._first_s, self._guess_s = times[best]
+
+    def _least_times(self) -> tuple[float, float]:
+        """Return the least seconds of a draft's first guess, which needs something read, and of another."""
+        first_s: list[float] = []
         guess_s: list[float] = []
-        for _ in range(WARM_UPS):
-            for n_tokens in (2, 1):
-                guesses: list[list[int]] = [[]]
-                start_s = self._clock_s()
-                states = np.zeros((n_tokens, self._log.width), np.float32)
-                places = self._decode([_Pairs(0, 0, [0] * n_tokens, states, is_ready=True)])
-                states = self._choose(guesses, [0], places)
-                read_s.append(self._clock_s() - start_s)
-                start_s = self._clock_s()
-                self._batch.clear()
-                self._batch.add(guesses[0][0], n_tokens + self._offset, 0, True)
-                self._run(states)
-                self._choose(guesses, [0], [0])
-                guess_s.append(self._clock_s() - start_s)
-                self._context.clear()
-        self._guess_s = min(guess_s)
-        self._start_s = max(0.0, min(read_s) - self._guess_s)
+        for n_tokens in (2, 1) * WARM_UPS:
+            states = np.zeros((n_tokens, self._log.width), np.float32)
+            draft = _Draft(0, n_tokens + self._offset, 2, [])
+            start_s = self._clock_s()
+            self._decode([_Pairs(0, 0, [0] * n_tokens, states, draft)])
+            self._choose([draft])
+            read_s = self._clock_s()
+            self._guess([draft])
+            self._choose([draft])
+            first_s.append(read_s - start_s)
+            guess_s.append(self._clock_s() - read_s)
+            self._context.clear()
+        return min(first_s), min(guess_s)
 
     def propose(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[list[int]]:
         """Return up to n guesses each; none for one whose states aren't there, or not read yet."""
         guesses: list[list[int]] = [[] for _ in wanted]
         try:
-            start_s = self._clock_s()
-            n_read, ready, places = self._read(wanted)
-            if not n_read:
-                return guesses
-            states = self._choose(guesses, ready, places)
-            read_s = self._clock_s() - start_s
-            if n_read <= FEW_TOKENS:
-                self._start_s += _WEIGHT * (max(0.0, read_s - self._guess_s) - self._start_s)
-            while True:
-                kept = [k for k, i in enumerate(ready) if len(guesses[i]) < wanted[i][1]]
-                if not kept:
-                    return guesses
-                ready, states = [ready[k] for k in kept], states[kept]
-                start_s = self._clock_s()
-                self._guess(wanted, guesses, ready, states)
-                states = self._choose(guesses, ready, list(range(len(ready))))
-                self._guess_s += _WEIGHT * (self._clock_s() - start_s - self._guess_s)
+            self._draft(wanted, guesses)
         except DecodeError as error:  # full or broken off: guesses are optional
             if not self._has_failed:
                 logger.warning("the head that drafts begins anew: %s", error)
@@ -171,18 +187,37 @@ class HeadProposer:
     def close(self, sequence: Sequence) -> None:
         """Keep what the slot holds: the next sequence there may begin alike."""
 
-    def _read(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> tuple[int, list[int], list[int]]:
+    def _draft(self, wanted: abc.Sequence[tuple[Sequence, int]], guesses: list[list[int]]) -> None:
+        """Fill `guesses`, and measure what that takes. Raises DecodeError."""
+        start_s = self._clock_s()
+        n_read, drafts = self._read(wanted, guesses)
+        if not drafts:
+            return
+        self._choose(drafts)
+        end_s = self._clock_s()
+        if n_read <= USUAL_PAIRS * len(drafts):
+            self._first_s = _averaged(self._first_s, end_s - start_s)
+        while drafts := [each for each in drafts if len(each.tokens) < each.n_wanted]:
+            start_s = end_s
+            self._guess(drafts)
+            self._choose(drafts)
+            end_s = self._clock_s()
+            self._guess_s = _averaged(self._guess_s, end_s - start_s)
+
+    def _read(
+        self, wanted: abc.Sequence[tuple[Sequence, int]], guesses: list[list[int]]
+    ) -> tuple[int, list[_Draft]]:
         """Read the pairs that the head hasn't seen.
 
-        Return how many, the indexes in `wanted` of sequences of which it has now seen all, in the order of
-        their slots, and the places of their last pairs in the batch.
+        Return how many, and the drafts, in the order of their slots, of the sequences of which it has now
+        seen all; their tokens are lists in `guesses`.
         """
         budget = min(CATCH_UP_TOKENS, self._context.n_ubatch)
         few = FEW_TOKENS
         unread: list[_Pairs] = []
-        ready: list[int] = []
+        drafts: list[_Draft] = []
         for i in self._fitting(wanted):
-            sequence = wanted[i][0]
+            sequence, n_wanted = wanted[i]
             slot, tokens = slot_of(sequence), sequence.tokens
             if not budget:
                 break
@@ -203,12 +238,15 @@ class HeadProposer:
             budget -= len(states)
             end = begin + len(states)
             held.tokens = tokens[held.start : end + 1]
-            is_ready = end == len(tokens) - 1
-            unread.append(_Pairs(slot, begin, tokens[begin + 1 : end + 1], states, is_ready))
-            if is_ready:
+            draft = None
+            if end == len(tokens) - 1:
                 few -= len(states)
-                ready.append(i)
-        return sum(len(each.tokens) for each in unread), ready, self._decode(unread)
+                draft = _Draft(slot, end + self._offset, n_wanted, guesses[i])
+                drafts.append(draft)
+            unread.append(_Pairs(slot, begin, tokens[begin + 1 : end + 1], states, draft))
+        if unread:
+            self._decode(unread)
+        return sum(len(each.tokens) for each in unread), drafts
 
     def _fitting(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[int]:
         """Return the indexes of those that have room, by slot; slots that stand in their way are emptied."""
@@ -220,74 +258,62 @@ class HeadProposer:
             self._held[slot] = _Held()
         return sorted(chosen, key=lambda i: sizes[i][0])
 
-    def _projected(self, features: list[Rows]) -> Rows:
-        """Return the states that the head takes, of those of the served model."""
-        rows = features[0] if len(features) == 1 else np.concatenate(features)
-        if self._features is None:
-            return rows
-        n, batch = len(rows), self._features
-        last = self._context.seq_pos_max(0)  # nothing is added there, but llama.cpp wants the next positions
-        batch.clear()
-        batch.add_many([0] * n, 0 if last is None else last + 1, 0, output_last=True, output_all=True)
-        batch.embeddings[:n] = rows
-        batch.use_embeddings(True)
-        self._context.encode(batch)
-        return self._states.rows(n)[0].copy()
-
-    def _decode(self, unread: list[_Pairs]) -> list[int]:
-        """Compute pairs; return the places in the batch of the last ones of slots that are ready.
+    def _decode(self, unread: list[_Pairs]) -> None:
+        """Compute pairs, and note the places of the last ones of each draft.
 
         The graph of a head with an encoder makes logits of every row, and llama.cpp takes the first of them,
-        as many as there are outputs: so all rows of those that are ready are outputs, and come first.
+        as many as there are outputs: so all rows of those that draft are outputs, and come first.
         """
-        if not unread:
-            return []
-        unread = sorted(unread, key=lambda each: not each.is_ready)
-        states = self._projected([each.states for each in unread])
-        self._batch.clear()
-        places = []
-        for each in unread:
-            end = self._batch.add_many(
-                each.tokens,
-                each.first + self._offset,
-                each.slot,
-                output_last=each.is_ready,
-                output_all=each.is_ready and self._projects,
-            )
-            if each.is_ready:
-                places.append(end)
-        self._run(states)
-        return places
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        outputs: list[int] = []
+        for each in sorted(unread, key=lambda each: each.draft is None):
+            at, n = len(tokens), len(each.tokens)
+            self._features.embeddings[at : at + n] = each.states
+            tokens += each.tokens
+            positions += range(each.first + self._offset, each.first + self._offset + n)
+            slots += [each.slot] * n
+            outputs += [int(self._projects and each.draft is not None)] * n
+            if each.draft is not None:
+                outputs[-1] = 1
+                each.draft.place = at + n - 1
+        if self._projects:
+            self._project(len(tokens))
+        self._batch.fill(tokens, positions, slots, outputs)
+        self._context.decode(self._batch)
 
-    def _run(self, states: Rows) -> None:
-        batch = self._batch
-        batch.embeddings[: batch.n_tokens] = states
-        batch.use_embeddings(True, beside_tokens=True)
-        self._context.decode(batch)
+    def _project(self, n: int) -> None:
+        """Let the encoder make the first `n` inputs of the head of those of the served model's states."""
+        last = self._context.seq_pos_max(0)  # nothing is added there, but llama.cpp wants the next positions
+        first = 0 if last is None else last + 1
+        self._features.fill([0] * n, range(first, first + n), [0] * n, [1] * n)
+        self._context.encode(self._features)
+        self._batch.embeddings[:n] = self._states.rows(n)[0]
 
-    def _choose(self, guesses: list[list[int]], ready: list[int], places: list[int]) -> Rows:
-        """Add the likeliest token of each of `ready`, whose places in the batch are `places`; return the
-        head's states for the next guesses."""
-        if not ready:
-            return np.empty((0, self._batch.embeddings.shape[1]), np.float32)
+    def _choose(self, drafts: list[_Draft]) -> None:
+        """Add to each draft the likeliest token after its last pair."""
         logits = self._context.logits()
-        rows = logits[places] if self._projects else logits
-        for i, best in zip(ready, rows.argmax(axis=1), strict=True):
-            guesses[i].append(int(best))
-        states: Rows = self._states.rows(self._batch.n_tokens)[0][places]
-        return states
+        for row, each in enumerate(drafts):
+            each.tokens.append(int(logits[each.place if self._projects else row].argmax()))
 
-    def _guess(
-        self,
-        wanted: abc.Sequence[tuple[Sequence, int]],
-        guesses: list[list[int]],
-        ready: list[int],
-        states: Rows,
-    ) -> None:
-        """Compute the last guess of each of `ready`, which are in ascending order of their slots."""
-        self._batch.clear()
-        for i in ready:
-            sequence = wanted[i][0]
-            position = len(sequence.tokens) - 2 + len(guesses[i]) + self._offset
-            self._batch.add(guesses[i][-1], position, slot_of(sequence), True)
-        self._run(states)
+    def _guess(self, drafts: list[_Draft]) -> None:
+        """Compute the pair of each draft's last token and the head's own state before it."""
+        states = self._states.rows(self._batch.n_tokens)[0]
+        for row, each in enumerate(drafts):
+            self._batch.embeddings[row] = states[each.place]
+            each.place = row
+        n = len(drafts)
+        self._batch.fill(
+            [each.tokens[-1] for each in drafts],
+            [each.position for each in drafts],
+            [each.slot for each in drafts],
+            [1] * n,
+        )
+        for each in drafts:
+            each.position += 1
+        self._context.decode(self._batch)
+
+
+def _averaged(average: float, measured: float) -> float:
+    return average + _WEIGHT * (min(measured, _DISTURBED * average) - average)

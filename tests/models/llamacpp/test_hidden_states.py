@@ -11,6 +11,7 @@ import pytest
 
 from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import LlamaCppError
+from models.llamacpp import library
 from models.llamacpp.batch import TokenBatch
 from models.llamacpp.context import Context
 from models.llamacpp.hidden_states import SHOWN_LAYERS, HiddenStates
@@ -54,6 +55,28 @@ def test_the_input_of_the_first_layer_is_the_embedding_also_in_a_context_allocat
         assert not np.allclose(second[0], second[2]), "another position"
         for one, other in zip(*seen, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_states_and_logits_are_found_where_llama_cpp_has_moved_them(tmp_path: Path) -> None:
+    """More outputs than before take more memory, elsewhere; fewer lie where they lay, other layers before."""
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    with Model.load(path, use_extra_bufts=False) as model, Context(model, n_ctx=256) as context:
+        states, batch = HiddenStates(context, [0, 1]), TokenBatch(64)
+        for tokens in ([5], [6, 5] * 30, [7, 8], [8] * 64, [9]):
+            batch.clear()
+            batch.add_many(tokens, 0, 0, output_last=True, output_all=True)
+            context.clear()
+            context.decode(batch)
+            n = len(tokens)
+            seen, logits = states.rows(n), context.logits()
+            assert logits.shape == (n, context.n_vocab)
+            for one, other in zip(seen, HiddenStates(context, [0, 1]).rows(n), strict=True):
+                assert one.shape == (n, model.n_embd)
+                np.testing.assert_array_equal(one, other)
+            last = np.ctypeslib.as_array(
+                library.load().llama_get_logits_ith(context.pointer, n - 1), (context.n_vocab,)
+            )
+            np.testing.assert_array_equal(logits[-1], last)
 
 
 def test_layers_that_are_not_there_are_refused(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import (
+    CONTROL_STEPS,
     DRAFT_MAX,
     LENGTHS,
     PAUSE_STEPS,
+    REST_STEPS,
     Speculation,
     best_length,
 )
@@ -272,9 +274,40 @@ def test_a_proposer_that_costs_time_is_not_asked_where_that_does_not_pay() -> No
     speculation = Speculation(oracle)
     assert drafted(speculation, sequence) == [0]
     assert oracle.n_calls == 0
-    lengths = [drafted(speculation, sequence)[0] for _ in range(62)]
+    lengths = [drafted(speculation, sequence)[0] for _ in range(63)]
     assert not any(lengths)
     assert 0 < drafted(speculation, sequence)[0] <= 4, "now and then it is asked all the same"
+
+
+def test_where_no_guess_pays_most_steps_do_not_even_reckon() -> None:
+    class Counted(StepCost):
+        n_asked = 0
+
+        def estimate(self, n_tokens: int) -> float | None:
+            self.n_asked += 1
+            return super().estimate(n_tokens)
+
+    cost = Counted([(1, 0.010), (64, 0.010)])
+    sequence = generating(request(range(10), max_tokens=100), 1)
+    speculation = Speculation(Oracle(1.0, guess_s=0.020))
+    n_asked = []
+    for _ in range(2 * REST_STEPS):
+        before = cost.n_asked
+        assert drafted(speculation, sequence, cost=cost) == [0]
+        n_asked.append(cost.n_asked - before)
+    assert [n > 0 for n in n_asked] == [at % REST_STEPS == 0 for at in range(2 * REST_STEPS)]
+
+
+def test_guesses_that_cost_time_rest_now_and_then_so_that_steps_without_are_known() -> None:
+    speculation = Speculation(Oracle(1.0, guess_s=0.0001))
+    has_draft = []
+    for _ in range(2 * CONTROL_STEPS):
+        sequence = generating(request(range(10), max_tokens=100), 1)
+        has_draft.append(drafted(speculation, sequence) != [0])
+    rests = [at for at, drafts in enumerate(has_draft) if not drafts]
+    first, second = rests[0], rests[REST_STEPS]
+    assert rests[: 2 * REST_STEPS] == [*range(first, first + REST_STEPS), *range(second, second + REST_STEPS)]
+    assert second - first == CONTROL_STEPS + REST_STEPS
 
 
 def test_wrong_guesses_that_do_not_pay_are_made_ever_more_seldom() -> None:
@@ -334,6 +367,21 @@ def test_right_guesses_make_fewer_steps_and_are_counted() -> None:
     assert timings.draft_n == timings.draft_n_accepted >= 28
     assert outcome.finish.usage.completion_tokens == 41
     assert harness.engine.stats.generated_tokens_total == 41
+
+
+def test_what_passes_between_steps_is_measured_of_steps_without_drafts() -> None:
+    clock = Clock()
+    runner = ScriptedRunner(spend=clock.spend_per_token(0.01))
+    harness = Harness(runner, clock=clock)
+    for first in range(2):
+        harness.submit(request([first], max_tokens=20, ignore_eos=True))
+        clock.now_s += 100.0  # nobody asks anything
+        while harness.engine.has_work:
+            harness.step()
+            clock.now_s += 0.002
+    between_s = harness.engine.step_cost.between_s
+    assert between_s is not None
+    assert 0.002 < between_s < 0.010
 
 
 def test_wrong_guesses_cost_no_step_and_soon_end_where_tokens_cost() -> None:

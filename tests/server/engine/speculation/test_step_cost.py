@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from server.engine.speculation.speculation import best_length
 from server.engine.speculation.step_cost import StepCost
 
 
@@ -54,10 +55,39 @@ def test_where_nothing_is_expected_the_first_measurement_stands() -> None:
 
 def test_one_disturbed_step_changes_little_and_a_lasting_change_is_learned() -> None:
     cost = cost_of(*[(4, 0.010)] * 20, (4, 1.0))
-    assert cost.estimate(4) == pytest.approx(0.208)
+    assert cost.estimate(4) == pytest.approx(0.016), "as if it had taken four times as long"
     for _ in range(60):
         cost.add(4, 0, 0.020)
     assert cost.estimate(4) == pytest.approx(0.020, rel=0.01)
+
+
+def test_what_a_change_of_size_takes_is_no_part_of_a_steps_time() -> None:
+    """Most steps have drafts of one length; the few without are seldom two in a row."""
+    cost = StepCost([(1, 0.0010), (4, 0.0015)])
+    for _ in range(100):
+        for n_tokens, seconds in ((1, 0.0016), (4, 0.0021), *[(4, 0.0015)] * 10):
+            cost.add(n_tokens, 0, seconds)
+    assert cost.estimate(4) == pytest.approx(0.0015, rel=0.02)
+    assert cost.estimate(1) == pytest.approx(0.0010, rel=0.05)
+
+
+def test_no_step_is_dearer_than_a_larger_one() -> None:
+    """What was disturbed when it was tried would else look too dear to be tried again."""
+    cost = StepCost([(1, 0.010), (4, 0.500), (8, 0.014)])
+    assert [cost.estimate(n) for n in (1, 4, 8)] == pytest.approx([0.010, 0.014, 0.014])
+    for _ in range(60):
+        cost.add(4, 0, 0.006)
+    assert cost.estimate(1) == pytest.approx(0.006, rel=0.01)
+    assert cost.estimate(8) == pytest.approx(0.014)
+
+
+def test_what_passes_between_steps_makes_drafts_worth_more() -> None:
+    cost = StepCost([(1, 0.001), (2, 0.002), (64, 0.064)])
+    assert best_length(0.9, 1, 1, cost) == 0
+    for seconds in (*[0.003] * 20, 1.0):
+        cost.add_between(seconds)
+    assert cost.between_s == pytest.approx(0.0048), "as if the last had been four times as long"
+    assert best_length(0.9, 1, 1, cost) == 1
 
 
 def test_a_prompt_token_costs_what_the_step_took_beyond_its_neighbours() -> None:

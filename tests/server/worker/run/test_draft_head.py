@@ -149,6 +149,42 @@ def test_a_head_with_matrices_of_its_own(
         assert session.tokens(asked) == expected
 
 
+@pytest.mark.parametrize("quickest", [1, 2])
+def test_it_computes_on_as_many_threads_as_are_quickest(
+    model: Model, pico_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quickest: int
+) -> None:
+    """And a measurement that another program disturbs changes the times little."""
+    now_s, n_threads, set_n_threads = 0.0, 0, Context.set_n_threads
+
+    def clock_s() -> float:
+        nonlocal now_s
+        now_s += 1.0 if n_threads == quickest else 3.0
+        return now_s
+
+    def note_n_threads(context: Context, n: int, n_batch: int | None = None) -> None:
+        nonlocal n_threads
+        n_threads = n
+        set_n_threads(context, n, n_batch)
+
+    monkeypatch.setattr(Context, "set_n_threads", note_n_threads)
+    path = write_head_gguf(tmp_path / "head.gguf", pico_path)
+    with Context(model, n_ctx=256, n_threads=2) as context:
+        opened = head_of(context, path)
+        head = HeadProposer(opened._context, opened.log, projects=True, clock_s=clock_s)
+        head.warm_up()
+        assert n_threads == quickest
+        assert (head.guess_s, head.start_s) == (1.0, 0.0)
+        monkeypatch.setattr(draft_head, "WARM_UPS", 1)
+        session = HeadSession(context, head)
+        session.submit(ask([5, 6, 7], max_tokens=8))
+        while not session.engine.stats.drafts_total:
+            session.step()
+        n_threads = 0
+        session.step()
+        assert 1.0 < head.guess_s < 2.0
+        session.run()
+
+
 @pytest.mark.parametrize("name", ["glm4-moe", "hy3"])
 def test_a_further_layer_of_the_models_own(name: str, tmp_path: Path) -> None:
     path = write_family_gguf(name, tmp_path)
