@@ -165,13 +165,22 @@ class WorkerError(CorralError):
 class WorkerDied(WorkerError):
     """The worker process ended while it had work.
 
-    `retry_after_s`: when another one may be there; `is_killed`: the system or a person ended it by SIGKILL.
+    `retry_after_s`: when another one may be there; `is_killed`: the system or a person ended it by SIGKILL;
+    `is_remote`: another machine that computes a part of the model was gone, or said something wrong.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None, *, is_killed: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after_s: float | None = None,
+        *,
+        is_killed: bool = False,
+        is_remote: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.is_killed = is_killed
+        self.is_remote = is_remote
 
 
 class WorkerBusy(WorkerError):

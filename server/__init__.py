@@ -62,6 +62,8 @@ placement/            Sizes with which a model is served on a machine: context, 
                       part.
 presets/              Presets: names for loaded models, with parameters, a system prompt, adapters, and
                       weighted arms.
+requests/             A request's course over several workers: what came of its answer, and how that goes on.
+                      Pure.
 responses/            OpenAI's Responses API: its requests, the answers' items and events, and what is kept of
                       them.
 routes/               HTTP endpoints, one file per group; each leaves the work to `server.http` and the

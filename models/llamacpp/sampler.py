@@ -62,6 +62,8 @@ class SamplerChain(Closing):
         options.no_perf = True
         self._pointer: Any = self._native.llama_sampler_chain_init(options)
         self._candidates: npt.NDArray[np.void] | None = None
+        self._drawing: list[tuple[Any, int]] = []
+        """The samplers that draw random numbers, and how many candidates each must see to draw one."""
         self._sample = library.bind(
             "llama_sampler_sample", ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
         )
@@ -78,6 +80,7 @@ class SamplerChain(Closing):
         if self._pointer is not None:
             self._native.llama_sampler_free(self._pointer)
             self._pointer = None
+            self._drawing.clear()
 
     def add_logit_bias(self, biases: Sequence[tuple[int, float]]) -> None:
         """Add a bias to the logits of some tokens, (token, bias) each; -inf bans one."""
@@ -123,7 +126,9 @@ class SamplerChain(Closing):
 
     def add_xtc(self, probability: float, threshold: float) -> None:
         """With `probability`, drop all tokens of at least `threshold` but the least likely of them."""
-        self._add(self._native.llama_sampler_init_xtc(probability, threshold, _MIN_KEEP, self._seed))
+        stage = self._native.llama_sampler_init_xtc(probability, threshold, _MIN_KEEP, self._seed)
+        self._add(stage)
+        self._drawing.append((stage, 2))
 
     def add_temperature(self, temperature: float, spread: float = 0.0, exponent: float = 1.0) -> None:
         """Divide logits by a temperature, which entropy moves within `spread` of `temperature`."""
@@ -135,7 +140,9 @@ class SamplerChain(Closing):
 
     def add_distribution(self) -> None:
         """Draw a token by its probability."""
-        self._add(self._native.llama_sampler_init_dist(self._seed))
+        stage = self._native.llama_sampler_init_dist(self._seed)
+        self._add(stage)
+        self._drawing.append((stage, 1))
 
     def add_mirostat(self, version: int, tau: float, eta: float) -> None:
         """Draw a token so that the surprise stays near `tau`; `eta` is the rate of learning."""
@@ -189,6 +196,18 @@ class SamplerChain(Closing):
             probabilities=left["p"].copy(),
             selected=int(left["id"][array.selected]),
         )
+
+    def skip_draw(self) -> None:
+        """Use up the random numbers of one token.
+
+        The distribution draws one for each token, XTC one where it has two candidates and more, which most
+        tokens have. Mirostat, whose state follows the probabilities, can't skip anything.
+        """
+        native = self._native
+        for stage, n_candidates in self._drawing:
+            candidates = (native.llama_token_data * n_candidates)()
+            array = native.llama_token_data_array(candidates, n_candidates, -1, False)
+            native.llama_sampler_apply(stage, ctypes.byref(array))
 
     def accept(self, token: int) -> None:
         """Report a token that the chain didn't pick itself: the prompt's, for penalties and DRY."""

@@ -2,6 +2,7 @@
 
 answer_plan.py      `AnswerPlan` and `AnswerProgress`: the places of thoughts and calls in an answer, told by
                     its text.
+answer_text.py      `new_text`: the text of an answer's tokens, one token at a time.
 answers.py          `Answers`: generated tokens become an answer's text, up to the one that ends it.
 batch.py            The work of one decode as plain data: first the changes to the KV cache, then the tokens.
 detokenizer.py      The detokenizer: bytes of tokens to text, one token at a time, in whole characters.
@@ -13,9 +14,12 @@ images.py           Images among a prompt's tokens: the stand-ins for their toke
 integrity.py        The check that the engine's books agree: after each step in tests, else in idle moments.
 patience.py         `Patience`: tells how long a step may take before it counts as a hang. Pure.
 repetition.py       `repeats`: tells whether tokens are one passage again and again. Pure.
+replay.py           `replay`: brings a new sequence to where another worker has left it, token by token.
 request.py          `EngineRequest`: one prompt, already tokens, and how to continue it.
 request_table.py    `RequestTable`: the requests that have begun and not ended, and the events that report
                     their course.
+resumption.py       `Resumption`: how far a request had come in a worker that died, for the one in which it
+                    goes on.
 runner.py           `ModelRunner`: the protocol of a model under the engine; llama.cpp in the worker, a script
                     in tests.
 sampling_params.py  SamplingParams: how one request's tokens are chosen and when they end, from HTTP to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.engine.answer_text import new_text
 from server.engine.event_factory import take_delta
 from server.engine.repetition import LOOK_TOKENS, repeats
 from server.engine.request_table import RequestTable
@@ -46,7 +47,7 @@ class Answers:
                 self._requests.finish(sequence, "stop", text + sequence.stops.flush())
                 return
             sequence.n_unreported += 1
-            text += self._new_text(sequence, token)
+            text += new_text(sequence, token, self._runner)
             if sequence.stops.matched is not None:
                 self._requests.finish(sequence, "stop", text)
                 return
@@ -67,7 +68,7 @@ class Answers:
             self._runner.force(sequence.id, progress.close())
         if text or request.return_tokens:
             delta = take_delta(sequence, text)
-            if text or delta.n_tokens:
+            if delta.text or delta.n_tokens:
                 self._requests.report(delta)
 
     def _is_loop(self, sequence: Sequence) -> bool:
@@ -90,21 +91,3 @@ class Answers:
         self._scheduler.slide(sequence)
         if self._speculation is not None:
             self._speculation.close(sequence)
-
-    def _new_text(self, sequence: Sequence, token: int) -> str:
-        """Return the text that may be shown now that `token` has come, and note where it ends."""
-        runner, request, progress = self._runner, sequence.group.request, sequence.progress
-        piece = runner.spelling(token) if token in request.spelled_tokens else runner.piece(token)
-        new = sequence.detokenizer.feed(piece)
-        sequence.has_new_line = sequence.has_new_line or "\n" in new
-        if request.n_probs is not None:
-            sequence.n_fed += len(new)
-            more_to_come = sequence.detokenizer.is_within_character or token in request.stop_tokens
-            sequence.text_ends.append(max([sequence.n_fed + more_to_come, *sequence.text_ends[-1:]]))
-        if progress is not None:
-            progress.add(new)
-            if not progress.stops_count:
-                return sequence.stops.flush() + new
-        if sequence.n_generated > request.params.min_tokens:
-            return sequence.stops.feed(new) + sequence.stops.token(token)
-        return new

@@ -21,7 +21,7 @@ from server.engine.event_factory import (
     prompt_scored_event,
     queue_full_failure,
 )
-from server.engine.events import Event, Failure, FailureKind
+from server.engine.events import WORKER_DIED, Event, Failure, FailureKind
 from server.engine.patience import Patience, StepWatch
 from server.engine.prefix.checkpoints import Checkpoints
 from server.engine.prefix.prefix_cache import PrefixCache
@@ -142,7 +142,10 @@ class Engine:
             check_request(request, self._runner.n_ctx, self._runner.n_vocab)
             if request.slot is not None:
                 check_slot(request.slot, self._runner.n_slots)
-            if self._scheduler.is_full_for(request.priority, request.owner, self._config.queue_size):
+            is_new = request.resumption is None  # one that goes on was admitted once
+            if is_new and self._scheduler.is_full_for(
+                request.priority, request.owner, self._config.queue_size
+            ):
                 retry_after_s = self._retry_after_s(request.priority)
                 requests.report(queue_full_failure(request.id, self.n_waiting, retry_after_s))
             else:
@@ -174,9 +177,10 @@ class Engine:
 
     def _end_all(self, message: str, running_kind: FailureKind) -> None:
         self._note_admissions(self._clock_s())  # of a run that didn't come back
+        code = WORKER_DIED if running_kind == "server_error" else None  # nothing runs here any more
         for group in list(self._requests.groups.values()):
             kind: FailureKind = "unavailable" if group.admitted_s is None else running_kind
-            self._requests.end(group, Failure(id=group.id, kind=kind, message=message))
+            self._requests.end(group, Failure(id=group.id, kind=kind, message=message, code=code))
 
     @property
     def has_work(self) -> bool:

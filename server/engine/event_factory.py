@@ -15,11 +15,15 @@ from server.engine.events import (
     TokenLogprob,
 )
 from server.engine.request import EngineRequest
+from server.engine.resumption import Beginning, packed, prompt_digest
 from server.engine.sequence import Group, Sequence
 
 
-def started_event(request: EngineRequest, n_cached: int) -> Started:
-    """Return the event of a request whose first choice found `n_cached` prompt tokens in the KV cache."""
+def started_event(request: EngineRequest, n_cached: int, seed: int = 0) -> Started:
+    """Return the event of a request whose first choice found `n_cached` prompt tokens in the KV cache.
+
+    `seed` is that of its first choice.
+    """
     return Started(
         id=request.id,
         prompt_tokens=len(request.prompt_tokens),
@@ -28,6 +32,19 @@ def started_event(request: EngineRequest, n_cached: int) -> Started:
         n_left_out=request.n_left_out,
         reading=request.reading,
         tokens=tuple(request.text_tokens) if request.tells_tokens else (),
+        beginning=_beginning(request, seed),
+    )
+
+
+def _beginning(request: EngineRequest, seed: int) -> Beginning | None:
+    if request.has_replay is None:
+        return None
+    tokens = request.prompt_tokens
+    return Beginning(
+        prompt=b"" if request.images else packed(tokens),
+        digest=prompt_digest(tokens) if request.images else b"",
+        seed=seed,
+        has_replay=request.has_replay,
     )
 
 
@@ -60,6 +77,9 @@ def take_delta(sequence: Sequence, text: str, *, ends: bool = False) -> Delta:
     """
     request, n = sequence.group.request, sequence.n_unreported
     sequence.n_shown += len(text)
+    if sequence.n_ahead:
+        n_had = min(len(text), sequence.n_ahead)
+        text, sequence.n_ahead = text[n_had:], sequence.n_ahead - n_had
     n_logprobs = n
     if request.n_probs is not None:
         if not ends:
@@ -68,7 +88,17 @@ def take_delta(sequence: Sequence, text: str, *, ends: bool = False) -> Delta:
             n_logprobs = min(n, sequence.n_covered)
     sequence.n_unreported -= n
     if not request.wants_tokens:
-        return Delta(id=request.id, index=sequence.index, text=text, n_tokens=n)
+        if not request.has_replay:
+            return Delta(id=request.id, index=sequence.index, text=text, n_tokens=n)
+        first = sequence.n_emitted
+        sequence.n_emitted = end = first + n
+        return Delta(
+            id=request.id,
+            index=sequence.index,
+            text=text,
+            n_tokens=n,
+            tokens=tuple(sequence.tokens[first:end]),
+        )
     logprobs = tuple(sequence.logprobs[:n_logprobs])
     del sequence.logprobs[:n], sequence.text_ends[:n]
     tokens = sequence.tokens[sequence.n_emitted : sequence.n_emitted + n]
@@ -78,7 +108,7 @@ def take_delta(sequence: Sequence, text: str, *, ends: bool = False) -> Delta:
         index=sequence.index,
         text=text,
         n_tokens=n,
-        tokens=tuple(tokens) if request.return_tokens else (),
+        tokens=tuple(tokens) if request.carries_tokens else (),
         logprobs=logprobs,
     )
 

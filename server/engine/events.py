@@ -10,10 +10,13 @@ from typing import Literal
 
 import msgspec
 
+from server.engine.resumption import Beginning
 from server.engine.sampling_params import SamplingParams
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 FailureKind = Literal["invalid_request", "busy", "server_error", "unavailable", "cancelled"]
+WORKER_DIED = "worker_died"
+"""The code of every error that the end of a worker makes, by its own account or not."""
 DISK_FULL = "disk_full"
 """The code of a `server_error` of which a full disk is the reason."""
 Meaning = Literal["vector", "rows", "logit", "probability", "cosine"]
@@ -94,6 +97,8 @@ class Started(msgspec.Struct, frozen=True, tag="started", kw_only=True, array_li
     """The reading is here only with `tells_reading`."""
     tokens: tuple[int, ...] = ()
     """The prompt's token ids are here only with `tells_tokens`."""
+    beginning: Beginning | None = None
+    """Another worker needs this to go on with the request; None: it can't."""
 
 
 class PromptProgress(msgspec.Struct, frozen=True, tag="progress", kw_only=True, array_like=True, gc=False):
@@ -116,7 +121,7 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", kw_only=True, array_like=T
     text: str
     n_tokens: int = 1
     tokens: tuple[int, ...] = ()
-    """The token ids are here only with `return_tokens`."""
+    """The ids of the tokens, where another worker could go on after them; else only with `return_tokens`."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """The logprobs are here only with `n_probs`: one per token, but for those that a stop string cut."""
     is_prompt: bool = False
@@ -161,6 +166,10 @@ class ChoiceEnd(msgspec.Struct, frozen=True, tag="choice_end", kw_only=True, arr
     """The choice ended at this stop string, if it is not None."""
     is_loop: bool = False
     """True if it was ended for repeating itself."""
+    n_tokens: int = 0
+    """The number of its tokens, as `Usage` counts them, where the request could go on in another worker."""
+    n_thoughts: int = 0
+    """The number of those that are thoughts."""
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish", kw_only=True, array_like=True, gc=False):

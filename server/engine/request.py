@@ -11,6 +11,7 @@ from server.engine.answer_plan import AnswerPlan
 from server.engine.batch import Adapters
 from server.engine.events import AnswerForm, RequestReading
 from server.engine.images import ImageSpan, is_image_token, without_images
+from server.engine.resumption import Resumption
 from server.engine.sampling_params import SamplingParams
 
 IDLE_PRIORITY = 1 << 31
@@ -78,6 +79,11 @@ class EngineRequest:
     """An answer ends so long after its first token, if it has a whole line then; None: it has no limit."""
     spelled_tokens: frozenset[int] = frozenset()
     """These tokens without text, the marks of the answers' parts, are shown by their names."""
+    has_replay: bool | None = None
+    """Another worker can go on with the answers from their tokens, so events carry those; False: it can only
+    begin anew. None: nobody wants to know."""
+    resumption: Resumption | None = None
+    """The request has begun in a worker that died, and goes on here."""
 
     @property
     def text_tokens(self) -> Sequence[int]:
@@ -86,8 +92,13 @@ class EngineRequest:
 
     @property
     def wants_tokens(self) -> bool:
-        """True if the request's events carry tokens, not only text."""
+        """True if the request's events are made of tokens, not only of text."""
         return self.return_tokens or self.n_probs is not None
+
+    @property
+    def carries_tokens(self) -> bool:
+        """True if the ids of tokens come with their text."""
+        return self.return_tokens or self.has_replay is True
 
 
 def check_request(request: EngineRequest, n_ctx: int, n_vocab: int) -> None:

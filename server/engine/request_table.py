@@ -15,6 +15,7 @@ from server.engine.event_factory import (
     timeout_failure,
 )
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, FinishReason
+from server.engine.replay import has_ended, replay
 from server.engine.request import EngineRequest
 from server.engine.runner import ModelRunner
 from server.engine.scheduling.scheduler import Scheduler
@@ -72,7 +73,7 @@ class RequestTable:
     def add(self, request: EngineRequest) -> None:
         """Let the request's sequences wait for slots.
 
-        Raises RequestError, and leaves nothing, if a sampler can't be made.
+        Raises RequestError, and leaves nothing, if a sampler can't be made, or an answer can't go on here.
         """
         group = Group(request, self._runner.n_ctx, self._clock_s(), self._sequence_ids, self._n_added)
         self._open_samplers(group)
@@ -86,15 +87,27 @@ class RequestTable:
             self.admit(group, 0, self._clock_s())
             for sequence in group.sequences:
                 self.finish(sequence, "length", "")
+        elif request.resumption is not None:
+            self._finish_ended(group)
+
+    def _finish_ended(self, group: Group) -> None:
+        """Complete the choices of which only the end wasn't reported before their worker died."""
+        for sequence in group.sequences:
+            if sequence.n_generated and has_ended(sequence):
+                if group.admitted_s is None:
+                    self.admit(group, 0, self._clock_s())
+                is_stop = sequence.stops.matched is not None
+                self.finish(sequence, "stop" if is_stop else "length", sequence.stops.flush())
 
     def _open_samplers(self, group: Group) -> None:
-        request, params = group.request, group.request.params
-        seed = secrets.randbelow(SEED_LIMIT) if params.seed is None else params.seed
+        request, params, resumption = group.request, group.request.params, group.request.resumption
+        if group.seed is None:
+            group.seed = secrets.randbelow(SEED_LIMIT)
         with_sampler: list[Sequence] = []
         prompt_tokens = request.text_tokens
         try:
-            for sequence in group.sequences:
-                own_seed = (seed + sequence.index) % SEED_LIMIT
+            for place, sequence in enumerate(group.sequences):
+                own_seed = (group.seed + sequence.index) % SEED_LIMIT
                 self._runner.open(
                     sequence.id,
                     params,
@@ -107,6 +120,8 @@ class RequestTable:
                 with_sampler.append(sequence)
                 if sequence.progress is not None and sequence.progress.must_close:
                     self._runner.force(sequence.id, sequence.progress.close())
+                if resumption is not None:
+                    replay(sequence, resumption.choices[place], self._runner)
         except CorralError:
             for sequence in with_sampler:
                 self._runner.close(sequence.id)
@@ -117,11 +132,15 @@ class RequestTable:
         request = group.request
         group.admitted_s = now_s
         group.n_cached = n_cached
-        self.report(started_event(request, n_cached))
+        self.report(started_event(request, n_cached, group.seed or 0))
         if request.tells_progress:
             self.report(progress_event(group, n_cached, now_s))
         if request.echo_text:
+            resumption = request.resumption
+            echoed = {choice.index for choice in resumption.choices if choice.has_echo} if resumption else ()
             for sequence in group.sequences:
+                if sequence.index in echoed:
+                    continue
                 self.report(
                     Delta(
                         id=request.id,
@@ -137,6 +156,7 @@ class RequestTable:
     def finish(self, sequence: Sequence, reason: FinishReason, text: str, *, is_loop: bool = False) -> None:
         """Complete a choice with its last `text`, and with its last choice the request."""
         group = sequence.group
+        is_counted = group.request.has_replay is not None
         if text or (sequence.n_unreported and group.request.wants_tokens):
             self.report(take_delta(sequence, text, ends=True))
         self.report(
@@ -146,6 +166,8 @@ class RequestTable:
                 finish_reason=reason,
                 stop=sequence.stops.matched,
                 is_loop=is_loop,
+                n_tokens=sequence.n_generated if is_counted else 0,
+                n_thoughts=sequence.progress.n_thoughts if is_counted and sequence.progress else 0,
             )
         )
         self._close(sequence)

@@ -83,6 +83,12 @@ class ModelRunner(Protocol):
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
         """Make `tokens` the sequence's next ones, whatever the model would choose; outputs will have them."""
 
+    def replay(self, sequence_id: int, token: int) -> None:
+        """Take `token` as the next of a sequence that has computed nothing: an earlier runner had chosen it.
+
+        The sampler is then as if it had chosen it itself. Raises RequestError if it couldn't have.
+        """
+
     def close(self, sequence_id: int) -> None:
         """Free the sampler of a sequence; one that was never opened is fine."""
 

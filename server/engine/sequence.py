@@ -53,6 +53,7 @@ class Sequence:
         "images",
         "index",
         "logprobs",
+        "n_ahead",
         "n_computed",
         "n_ctx",
         "n_dropped",
@@ -115,7 +116,11 @@ class Sequence:
         """The number of characters that the generated tokens have made."""
         self.n_shown = 0
         """The number of those characters that events have carried; the rest may begin a stop string."""
-        self.scores_prompt = request.score_prompt and index == 0
+        self.n_ahead = 0
+        """The number of characters after those that the client has already: the choice goes on here."""
+        resumption = request.resumption
+        is_scored = resumption is not None and resumption.is_scored
+        self.scores_prompt = request.score_prompt and index == 0 and not is_scored
         """True while its prompt is to be scored, and so to be computed from the start."""
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
@@ -136,7 +141,8 @@ class Sequence:
         if request.n_keep is None or (limit is not None and self.n_generated >= limit):
             return 0
         n = (len(self.tokens) - request.n_keep) // 2
-        return max(0, min(n, self.n_emitted - request.n_keep) if request.wants_tokens else n)
+        keeps_unreported = request.wants_tokens or request.has_replay
+        return max(0, min(n, self.n_emitted - request.n_keep) if keeps_unreported else n)
 
     def slide(self) -> None:
         """Give up the tokens that it may; it has no slot."""
@@ -217,6 +223,7 @@ class Group:
         "n_drafted",
         "request",
         "scores",
+        "seed",
         "sequences",
         "submitted_s",
     )
@@ -232,9 +239,15 @@ class Group:
         self.request = request
         self.n_before = n_before
         self.submitted_s = now_s
-        self.deadline_s = None if request.timeout_s is None else now_s + request.timeout_s
+        resumption = request.resumption
+        age_s = 0.0 if resumption is None else resumption.age_s
+        self.deadline_s = None if request.timeout_s is None else now_s + request.timeout_s - age_s
         self.admitted_s: float | None = None
         self.first_token_s: float | None = None
+        if resumption is not None and resumption.first_token_age_s is not None:
+            self.first_token_s = now_s - resumption.first_token_age_s
+        self.seed: int | None = request.params.seed if resumption is None else resumption.beginning.seed
+        """The seed of the first choice; None until one is drawn."""
         self.n_cached = 0
         """The number of prompt tokens that the first admitted choice found in the cache."""
         self.n_computed_prompt = 0
@@ -246,7 +259,9 @@ class Group:
         self.scores: list[TokenLogprob] = []
         """The scores of the prompt's tokens, as far as it is computed."""
         stops = StopStrings((*request.params.stop, *request.extra_stops), request.stop_tokens)
-        self.sequences = [Sequence(next(sequence_ids), self, at, n_ctx, stops) for at in range(request.n)]
+        indices = range(request.n) if resumption is None else [each.index for each in resumption.choices]
+        self.sequences = [Sequence(next(sequence_ids), self, at, n_ctx, stops) for at in indices]
+        """Its choices, without those that ended in an earlier worker."""
 
     @property
     def id(self) -> str:

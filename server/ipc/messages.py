@@ -18,6 +18,7 @@ import msgspec
 
 from server.engine.batch import Adapters
 from server.engine.events import Event, Failure
+from server.engine.resumption import Resumption
 from server.engine.sampling_params import SamplingParams
 from server.engine.slot_states import SlotState
 from server.ipc.constraint import Constraint
@@ -76,6 +77,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     """Texts whose tokens get these biases, in addition to those of `params.logit_bias`."""
     slot: int | None = None
     """The first choice waits for this slot, and finds there what it holds; None: the best one."""
+    resumption: Resumption | None = None
+    """It has begun in a worker that died, and goes on here: `server.requests.resume` makes it."""
 
 
 class Pool(msgspec.Struct, frozen=True, tag="pool", kw_only=True):

@@ -213,17 +213,18 @@ class NativeAnswer:
         choice = self._choices[event.index]
         choice.n_predicted += event.n_tokens
         choice.has_new_line = choice.has_new_line or "\n" in event.text
+        tokens = event.tokens if part.request.return_tokens else ()
         if not self._streamed:
             choice.texts.append(event.text)
-            choice.tokens += event.tokens
+            choice.tokens += tokens
             choice.logprobs += event.logprobs
             return b""
-        if not (event.text or event.tokens or event.logprobs):
+        if not (event.text or tokens or event.logprobs):
             return b""
         body: dict[str, Any] = {
             "index": event.index,
             "content": event.text,
-            "tokens": event.tokens,
+            "tokens": tokens,
             "stop": False,
             "tokens_predicted": choice.n_predicted,
             "tokens_evaluated": part.n_prompt,

@@ -65,6 +65,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[RequestFigures], float]], ...] = (
         attrgetter("looked_up_tokens"),
     ),
     ("corral:prefix_cache_hits", "Prompt tokens that were found there.", attrgetter("cached_tokens")),
+    (
+        "corral:answers_resumed",
+        "Times that an answer went on in another process, as the model's had died.",
+        attrgetter("resumed"),
+    ),
 )
 
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[RequestFigures], Histogram]], ...] = (

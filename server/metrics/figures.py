@@ -63,6 +63,8 @@ class RequestFigures:
     """The choices that ended well, by their finish reason; vectors and scores of a request are one `stop`."""
     failed: Counter[str] = field(default_factory=Counter)
     """The requests that didn't, by the kind of the failure."""
+    resumed: int = 0
+    """The times that an answer went on in another worker, as its own had died."""
     first_token_s: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS_S))
     between_tokens_s: Histogram = field(default_factory=lambda: Histogram(GAP_BOUNDS_S))
     queue_s: Histogram = field(default_factory=_requests)

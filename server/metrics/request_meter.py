@@ -80,6 +80,11 @@ class RequestMeter:
         """Note that the worker was found, and has the request now."""
         self._wait_s = self._clock_s() - self._assigned_s
 
+    def resumed(self) -> None:
+        """Note that the worker died, and that another one goes on with the answer."""
+        if self._figures is not None:
+            self._figures.resumed += 1
+
     def on_token(self, event: Delta, step: Step) -> None:
         """Count new tokens.
 

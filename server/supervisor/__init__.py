@@ -26,7 +26,7 @@ memory_check.py      `need`: the memory that one more model takes beside all tha
 policy.py            `Policy`: the supervisor's time-outs, restart back-off and number of loaded models. Pure.
 protocol.py          The HTTP side's view of the supervisor: `ModelService`, and `EventSource`, a request's
                      events.
-request_handle.py    `RequestHandle`: one request's way to a worker, from the search for one to the last
+request_handle.py    `RequestHandle`: one request's way through workers, from the search for one to the last
                      event.
 room.py              `Room`: the models that wait for memory, served in turn; others are unloaded for the
                      first of them.

@@ -116,9 +116,13 @@ def safer_spec(spec: ModelSpec, error: WorkerDied, n_deaths: int = 1) -> ModelSp
     """Return the spec to load with after `error`: without what may crash in some builds or on some GPUs.
 
     The matrix kernels go first, then llama.cpp's extra buffer types; who asked for the kernels keeps both.
-    What is killed has not crashed: the first time nothing is changed, then all goes that needs memory.
+    What is killed has not crashed: the first time nothing is changed, then all goes that needs memory. Where
+    another machine failed, nothing of this one's build is to blame.
     """
     options = spec.options
+    if error.is_remote:
+        logger.warning("%s; trying once more", error.message)
+        return spec
     if error.is_killed and n_deaths == 1:
         logger.warning("%s; trying once more", error.message)
         return spec
@@ -157,7 +161,7 @@ def safer_spec(spec: ModelSpec, error: WorkerDied, n_deaths: int = 1) -> ModelSp
 
 def last_death(spec: ModelSpec, error: WorkerDied) -> WorkerDied:
     """Return the error of a load that is given up; it names the kernels if they were kept as asked for."""
-    if spec.options.kernels != "on" or error.is_killed:
+    if spec.options.kernels != "on" or error.is_killed or error.is_remote:
         return error
     return WorkerDied(
         f"{error.message}. kernels is on; set to auto, the model is loaded without them where they crash"

@@ -34,6 +34,8 @@ from server.worker.guides import AnswerGuides
 from server.worker.images.reader import ImageReader, ReadImage, SeenImages, shifted
 from server.worker.infill import InfillPrompts
 from server.worker.prompt_tokens import PromptTokens
+from server.worker.resumed_request import resumed
+from server.worker.sampling.chain import active_steps
 from server.worker.sampling.defaults import with_defaults
 from server.worker.sampling.steps.dry import Dry
 from server.worker.shortened_chat import shortened
@@ -378,8 +380,11 @@ class PromptReader:
             tells_progress=message.tells_progress,
             predict_ms=message.predict_ms,
             slot=message.slot,
+            has_replay=all(step.has_replay for step in active_steps(params)),
         )
-        return request if self._preparation is None else self._preparation.prepare(request)
+        if self._preparation is not None:
+            request = self._preparation.prepare(request)
+        return request if message.resumption is None else resumed(request, message.resumption)
 
     def _with_bias(self, message: Generate, params: SamplingParams) -> SamplingParams:
         """Return the parameters with the biases of texts, each on all of the text's tokens."""

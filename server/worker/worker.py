@@ -11,7 +11,7 @@ from collections.abc import Callable
 from models.errors import CorralError, RequestError, StoreError
 from server.engine.engine import Engine, EngineConfig
 from server.engine.event_factory import error_failure
-from server.engine.events import Failure, FailureKind
+from server.engine.events import WORKER_DIED, Failure, FailureKind
 from server.engine.patience import StepWatch
 from server.engine.request import EngineRequest
 from server.engine.scheduling.prompt_budget import CHUNK_MULTIPLE, PANEL_CHUNK
@@ -172,8 +172,11 @@ class Worker:
         """End every request: `kind` is for those that run, the others are to be sent again."""
         self._inbox.shut()
         events = engine.fail_all(message, running_kind=kind)
-        unserved = self._inbox.take_unserved()
-        events += [Failure(id=request_id, kind="unavailable", message=message) for request_id in unserved]
+        code = WORKER_DIED if kind == "server_error" else None
+        events += [
+            Failure(id=request_id, kind="unavailable", message=message, code=code)
+            for request_id in self._inbox.take_unserved()
+        ]
         self._outbox.send(events)
 
     def _take_work(self, engine: AnyEngine, adapters: AdapterSet) -> bool:

@@ -87,6 +87,10 @@ class ScriptedRunner(RunnerLimits):
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
         self._answers[sequence_id][:0] = tokens
 
+    def replay(self, sequence_id: int, token: int) -> None:
+        said = self._answers[sequence_id].pop(0)
+        assert said == token, "the script says something else now"
+
     def close(self, sequence_id: int) -> None:
         self._answers.pop(sequence_id, None)
         self._n_probs.pop(sequence_id, None)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -26,9 +27,9 @@ READY = "demo:Q4_K_M is ready"
 class Reader(threading.Thread):
     """Streams a long answer and notes what it got, and when it ended."""
 
-    def __init__(self, server: RunningServer, model: str) -> None:
+    def __init__(self, server: RunningServer, model: str, **options: Any) -> None:
         super().__init__(daemon=True)
-        self.server, self.model = server, model
+        self.server, self.model, self.options = server, model, {**LONG, **options}
         self.n_chunks = 0
         self.error: openai.OpenAIError | None = None
         self.finish_reason: str | None = None
@@ -39,7 +40,7 @@ class Reader(threading.Thread):
                 model=self.model,
                 messages=[{"role": "user", "content": "Tell me a story."}],
                 stream=True,
-                **LONG,  # type: ignore[call-overload]
+                **self.options,
             ):
                 self.n_chunks += 1
                 self.finish_reason = chunk.choices[0].finish_reason
@@ -53,12 +54,15 @@ class Reader(threading.Thread):
         assert self.n_chunks >= n, self.error
 
 
-def test_a_killed_worker_fails_its_clients_only(demo_server: RunningServer) -> None:
-    victims = [Reader(demo_server, "demo:Q4_K_M") for _ in range(3)]
+def test_a_killed_worker_fails_what_can_not_go_on_and_nobody_else(demo_server: RunningServer) -> None:
+    """Mirostat can't; others wait for the next worker and have their answer."""
+    mirostat = {"extra_body": {"ignore_eos": True, "mirostat": 2}}
+    victims = [Reader(demo_server, "demo:Q4_K_M", **mirostat) for _ in range(2)]
+    patient = Reader(demo_server, "demo:Q4_K_M", max_tokens=100)
     witness = Reader(demo_server, "demo:Q8_0")
-    for reader in [*victims, witness]:
+    for reader in [*victims, patient, witness]:
         reader.start()
-    for reader in [*victims, witness]:
+    for reader in [*victims, patient, witness]:
         reader.wait_for_chunks(4)
     n_starts = demo_server.log.read_text().count(READY)
     assert n_starts > 0
@@ -67,6 +71,8 @@ def test_a_killed_worker_fails_its_clients_only(demo_server: RunningServer) -> N
         victim.join(timeout=30)
         assert isinstance(victim.error, openai.APIError), victim.finish_reason
     assert demo_server.log.read_text().count(READY) == n_starts, "they waited for the next worker"
+    patient.join(timeout=60)
+    assert (patient.error, patient.finish_reason) == (None, "length")
     witness.join(timeout=120)
     assert witness.error is None
     assert witness.finish_reason == "length"
@@ -77,11 +83,13 @@ def test_a_killed_worker_fails_its_clients_only(demo_server: RunningServer) -> N
 def test_a_stopped_worker_fails_its_clients_soon_and_the_next_request_is_served(
     demo_server: RunningServer,
 ) -> None:
-    victims = [Reader(demo_server, "demo:Q4_K_M") for _ in range(3)]
-    for victim in victims:
-        victim.start()
-    for victim in victims:
-        victim.wait_for_chunks(4)
+    mirostat = {"extra_body": {"ignore_eos": True, "mirostat": 2}}
+    victims = [Reader(demo_server, "demo:Q4_K_M", **mirostat) for _ in range(2)]
+    patient = Reader(demo_server, "demo:Q4_K_M", max_tokens=100)
+    for reader in (*victims, patient):
+        reader.start()
+    for reader in (*victims, patient):
+        reader.wait_for_chunks(4)
     stopped_s = time.monotonic()
     demo_server.worker_of("demo.Q4_K_M").send_signal(signal.SIGSTOP)
     for victim in victims:
@@ -89,6 +97,8 @@ def test_a_stopped_worker_fails_its_clients_soon_and_the_next_request_is_served(
         assert isinstance(victim.error, openai.APIError), victim.finish_reason
         assert "it was stopped (SIGSTOP)" in str(victim.error)
     assert time.monotonic() - stopped_s < 15.0
+    patient.join(timeout=60)
+    assert (patient.error, patient.finish_reason) == (None, "length")
     assert "Paris" in ask(demo_server, "What is the capital of France?", "demo:Q4_K_M")
 
 

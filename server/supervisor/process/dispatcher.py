@@ -6,6 +6,7 @@ For `WorkerProcess`, whose connection calls `on_reply`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +18,13 @@ from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import joined
 from server.metrics.request_meter import RequestMeter
 from server.metrics.step import Step
+from server.requests.answer_record import AnswerRecord
 from server.supervisor.process.exit_report import ExitReport
 from server.supervisor.process.failures import cut_off, death, refusal
 from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.protocol import EventListener
+
+logger = logging.getLogger("corral.supervisor")
 
 OnProgress = Callable[[float], None]
 OnPart = Callable[[Any], None]
@@ -63,10 +67,14 @@ class Dispatcher:
             raise RequestError(f"a request with the id {request_id} is running already; ids must be unique")
 
     def open(
-        self, request_id: str, listener: EventListener, meter: RequestMeter | None = None
+        self,
+        request_id: str,
+        listener: EventListener,
+        meter: RequestMeter | None = None,
+        record: AnswerRecord | None = None,
     ) -> RequestStream:
-        """Hand the request's events to `listener`, and to `meter`, from now on, to the last one."""
-        stream = self._streams[request_id] = RequestStream(listener, meter)
+        """Hand the request's events to `listener`, `meter` and `record` from now on, to the last one."""
+        stream = self._streams[request_id] = RequestStream(listener, meter, record)
         return stream
 
     def close(self, request_id: str) -> bool:
@@ -108,18 +116,23 @@ class Dispatcher:
                 if call is not None:
                     call.on_reply(reply)
 
-    def settle(self, report: ExitReport) -> None:
-        """Answer every waiting party: the process is gone."""
+    def settle(self, report: ExitReport, *, goes_on: bool = True) -> None:
+        """Answer every waiting party: the process is gone. Its answers may go on in the next if `goes_on`."""
         if not self.loaded.done():
             self.loaded.set_exception(death(self._name, report, "while loading it"))
         if not self.loaded.cancelled():
             self.loaded.exception()  # nobody may be waiting for it any more
         streams, self._streams = self._streams, {}
+        n_begun = n_resumed = 0
         for request_id, stream in streams.items():
             if stream.started:
-                stream.on_event(cut_off(request_id, self._name, report, has_output=stream.has_output))
+                failure = cut_off(request_id, self._name, report, has_output=stream.has_output)
+                n_begun += 1
+                n_resumed += stream.cut(death(self._name, report), failure, goes_on=goes_on)
             else:
                 stream.refuse(death(self._name, report, "before it took this request"))
+        if n_resumed:
+            logger.warning("%s: %d of %d answers go on in the next worker", self._name, n_resumed, n_begun)
         for call in self._calls.values():
             if not call.future.done():
                 call.future.set_exception(death(self._name, report, "before it answered"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ _HINTS = {
     "SIGSEGV": "run `corral doctor` to test llama.cpp on this machine",
     "SIGBUS": "the model file may have been truncated while it was in use",
 }
+_ABORT_MARK = "llama.cpp aborted: "
+"""The reason of each of ggml's aborts stands behind this, see `models.llamacpp.library`."""
+_RPC_MARK = "ggml-rpc"
+"""The file of llama.cpp in which it aborts where a server of its RPC fails."""
 _REASON_MARKS = (
     "GGML_ASSERT",
     "ggml_abort",
@@ -20,6 +25,8 @@ _REASON_MARKS = (
     "failed to allocate",
     "terminate called",
 )
+_FOLDER = re.compile(r"^\S*[/\\](?=[^/\\\s]+:\d+: )")
+"""The folder of a source file, as it was where llama.cpp was built."""
 _MAX_REASON_CHARS = 300
 
 
@@ -51,6 +58,11 @@ class ExitReport:
         return f"{ended}: {reason}" if reason else ended
 
     @property
+    def is_remote(self) -> bool:
+        """True if llama.cpp ended the process because another machine, that computes a part, failed it."""
+        return self.verdict is None and _RPC_MARK in (reason_line(self.stderr) or "")
+
+    @property
     def hint(self) -> str | None:
         """The advice for the user, where there is one."""
         if self.verdict:
@@ -63,6 +75,10 @@ def reason_line(lines: Sequence[str]) -> str | None:
 
     It is llama.cpp's assertion or allocation message, else a traceback's last line.
     """
+    for line in reversed(lines):
+        _, is_abort, reason = line.partition(_ABORT_MARK)
+        if is_abort:
+            return _shorten(_ABORT_MARK + _FOLDER.sub("", reason, count=1))
     for line in reversed(lines):
         if any(mark in line for mark in _REASON_MARKS):
             return _shorten(line)

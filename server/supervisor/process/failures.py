@@ -12,19 +12,36 @@ from models.errors import (
     WorkerDied,
     WorkerError,
 )
-from server.engine.events import DISK_FULL, Failure
+from server.engine.events import DISK_FULL, WORKER_DIED, Failure
 from server.ipc.messages import LoadFailed
 from server.supervisor.process.exit_report import ExitReport
 
-DIED = "worker_died"
+DIED = WORKER_DIED
 """The code of every error that a worker's death makes; the error table has the same."""
+
+
+class AnswerCut(WorkerError):
+    """A worker has died in a request that can go on in another one.
+
+    `died` is the death, and `failure` the request's terminal event if it doesn't come to that.
+    """
+
+    def __init__(self, died: WorkerDied, failure: Failure) -> None:
+        super().__init__(died.message)
+        self.died = died
+        self.failure = failure
+
+
+class ResumeRefused(WorkerError):
+    """A worker can't go on with what another one has begun."""
 
 
 def death(name: str, report: ExitReport, when: str = "") -> WorkerDied:
     """Return the error of a worker's end: `the worker for model demo died while loading it (SIGKILL); …`."""
     hint = f"; {report.hint}" if report.hint else ""
     message = f"the worker for model {name} died{' ' + when if when else ''} ({report.how}){hint}"
-    return WorkerDied(message, is_killed=report.signal_name == "SIGKILL" and report.verdict is None)
+    is_killed = report.signal_name == "SIGKILL" and report.verdict is None
+    return WorkerDied(message, is_killed=is_killed, is_remote=report.is_remote)
 
 
 def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool) -> Failure:

@@ -37,6 +37,7 @@ from server.ipc.messages import (
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.ipc.pulse import Pulse
 from server.metrics.request_meter import RequestMeter
+from server.requests.answer_record import AnswerRecord
 from server.supervisor.policy import Policy
 from server.supervisor.process.connection import WorkerConnection
 from server.supervisor.process.dispatcher import Dispatcher, OnProgress
@@ -174,16 +175,21 @@ class WorkerProcess:
         return await asyncio.shield(self._dispatcher.loaded)
 
     def open(
-        self, request: Work, listener: EventListener, meter: RequestMeter | None = None
+        self,
+        request: Work,
+        listener: EventListener,
+        meter: RequestMeter | None = None,
+        record: AnswerRecord | None = None,
     ) -> RequestStream:
         """Send the request; `listener` gets its events, to one `Finish` or `Failure`. `close` it in any case.
 
         The stream raises WorkerDied when the worker ended before it took the request: the next worker may
-        have it. So does this, when the worker has ended already.
+        have it. So does this, when the worker has ended already. With a `record` of what came of its
+        answer the next one may also go on with it, see `RequestStream`.
         """
         self._dispatcher.check_new(request.id)
         self._send(request)
-        return self._dispatcher.open(request.id, listener, meter)
+        return self._dispatcher.open(request.id, listener, meter, record)
 
     def close(self, request_id: str) -> None:
         """Cancel the request if it hasn't ended."""
@@ -274,7 +280,7 @@ class WorkerProcess:
             killed.cancel()
             self._connection.close()
             if self._killed.is_set():  # one that waits for a driver or a disk may take long to end
-                self._dispatcher.settle(self._report(-signal.SIGKILL))
+                self._settle(self._report(-signal.SIGKILL))
             self._finish(await self._wait_for_exit(stderr_task))
 
     def _finish(self, report: ExitReport) -> None:
@@ -283,7 +289,11 @@ class WorkerProcess:
             self._ended.set_result(report)
         self._tasks[1].cancel()
         self._pulse.close()
-        self._dispatcher.settle(report)
+        self._settle(report)
+
+    def _settle(self, report: ExitReport) -> None:
+        """Answer all who wait; what was to be ended with this process doesn't go on in another one."""
+        self._dispatcher.settle(report, goes_on=not self.draining)
 
     def _after(self, task: asyncio.Task[None]) -> None:
         """End the worker if the task met a defect: it isn't watched any more, and nobody awaits the task."""

@@ -103,6 +103,12 @@ class DecodeOutputs:
             self._samplers.guide(sequence_id, guide)
         guide.force(tokens)
 
+    def replay(self, sequence_id: int, token: int) -> None:
+        """Take in a token that was chosen elsewhere. Raises RequestError if it couldn't be chosen here."""
+        self._samplers.replay(sequence_id, token)
+        if (left := self._left.get(sequence_id)) is not None:
+            left.replay(token)
+
     def prepare(self, entries: Sequence[BatchEntry]) -> None:
         """Begin what can be done while `entries` are computed: the masks of grammars."""
         if not self._guides:

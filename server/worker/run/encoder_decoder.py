@@ -92,6 +92,9 @@ class EncoderDecoderRunner(RunnerLimits):
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
         self._outputs.force(sequence_id, tokens)
 
+    def replay(self, sequence_id: int, token: int) -> None:
+        self._outputs.replay(sequence_id, token)
+
     def close(self, sequence_id: int) -> None:
         self._outputs.close(sequence_id)
         self._prompts.pop(sequence_id, None)

@@ -34,6 +34,11 @@ class ProbabilitiesLeft:
         """Free the chain. Safe to call twice."""
         self._chain.close()
 
+    def replay(self, token: int) -> None:
+        """Take in a token that was drawn elsewhere."""
+        self._chain.skip_draw()
+        self._chain.accept(token)
+
     def of(
         self, rows: Floats, tokens: Sequence[int], n_top: int, piece: Callable[[int], bytes]
     ) -> list[TokenLogprob]:

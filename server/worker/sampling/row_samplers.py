@@ -18,6 +18,7 @@ from models.errors import CorralError
 from models.llamacpp.candidates import CandidateBuffer
 from models.llamacpp.context import Context
 from models.llamacpp.vocab import Vocab
+from server.engine.resumption import cannot_resume
 from server.engine.sampling_params import SamplingParams
 from server.worker.sampling.candidates import find_candidates
 from server.worker.sampling.chain import ADJUSTERS
@@ -76,6 +77,22 @@ class RowSamplers:
     def guide(self, sequence_id: int, guide: SequenceGuide) -> None:
         """Put a guide to an open sequence that has none."""
         self._sequences[sequence_id].guide = guide
+
+    def replay(self, sequence_id: int, token: int) -> None:
+        """Take `token` as the next one, which a sampler like this has chosen, or its guide has forced.
+
+        Raises RequestError for one that the guide doesn't allow.
+        """
+        sampler = self._sequences[sequence_id]
+        guide = sampler.guide
+        if guide is not None and guide.has_forced:
+            if guide.take() != token:
+                raise cannot_resume("its grammar leaves another token there")
+            sampler.count(token)
+            return
+        sampler.replay(token)
+        if guide is not None and guide.consume(token) is not None:
+            raise cannot_resume("its grammar doesn't allow a token of it there")
 
     def close(self, sequence_id: int) -> None:
         """Forget a sequence; one that isn't open is no error."""

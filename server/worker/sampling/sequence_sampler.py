@@ -84,6 +84,14 @@ class SequenceSampler:
         if self.chain is not None and self.way == "chain":
             self.chain.accept(token)
 
+    def replay(self, token: int) -> None:
+        """Take in a token that was drawn elsewhere: its random numbers are used up, and it is counted."""
+        if self._whole_row is not None:
+            self._whole_row.skip()
+        elif self.chain is not None:
+            self.chain.skip_draw()
+        self.count(token)
+
     def pick_of_row(self, row: Floats) -> int | None:
         """Return the next token of an adjusted row of logits [V], for the ways without a chain.
 

@@ -43,6 +43,10 @@ class WholeRow:
         self._temperature = params.temperature
         self._numbers = random_numbers(generator, seed)
 
+    def skip(self) -> None:
+        """Use up the random number of one token."""
+        next(self._numbers)
+
     def draw(self, logits: Floats, best: float) -> int:
         """Return a token of one row of logits [V] whose maximum is `best`; takes one random number."""
         number = next(self._numbers)

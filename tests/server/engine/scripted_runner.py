@@ -150,6 +150,13 @@ class ScriptedRunner:
     def force(self, sequence_id: int, tokens: Sequence[int]) -> None:
         self.queues[sequence_id].extend(tokens)
 
+    def replay(self, sequence_id: int, token: int) -> None:
+        queue, guide = self.queues[sequence_id], self.guides[sequence_id]
+        if queue:
+            assert queue.popleft() == token
+        elif guide is not None:
+            queue.extend(guide.forced_after(token))
+
     def close(self, sequence_id: int) -> None:
         self.samplers.pop(sequence_id, None)
 

@@ -4,9 +4,12 @@ The script is the JSON file at `ModelSpec.path`: `load` ("ok", "refuse", "die", 
 "die_with_kernels", "hang" or "die_first", which dies only until the file `<path>.died` exists). A request's
 prompt tells the rest: `tokens N S` answers N deltas for each choice, one every S seconds (with `clock`, the
 file of a `SharedClock`, that is set forward instead of waiting); `halt N` has no further one and no end;
-`die` ends the process, `die_once` too; `silent` never answers; `stuck N` begins a step that may take N
-seconds and stays in native code with Python's lock for ever; `busy` and `invalid` are refused. A LoRA adapter
-whose file's name has `refuse` or `die` in it has that effect when it is loaded. What happens to adapters is
+`going N S` are those of an answer that another worker can go on with, `fatal N S` the same with the process's
+end after them, `alien N S` too, with which no other worker can go on, and `broken N S` are half of them, then
+the worker's own account of its end, and the rest where it goes on; `die` ends the process, `die_once`
+too; `silent` never answers; `stuck N` begins a step that may take N seconds and stays in native code with
+Python's lock for ever; `busy` and `invalid` are refused. A LoRA adapter whose file's name has `refuse` or
+`die` in it has that effect when it is loaded. What happens to adapters, and to answers that may go on, is
 written to `<path>.adapters`, a line each.
 """
 
@@ -24,7 +27,18 @@ import threading
 import time
 from pathlib import Path
 
-from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started, Timings, Usage, Vectors
+from server.engine.events import (
+    WORKER_DIED,
+    ChoiceEnd,
+    Delta,
+    Failure,
+    Finish,
+    Started,
+    Timings,
+    Usage,
+    Vectors,
+)
+from server.engine.resumption import Beginning, packed, unpacked
 from server.ipc.messages import (
     AdapterReply,
     ApplyTemplate,
@@ -191,6 +205,12 @@ class ScriptedWorker:
                 mark.touch()
                 die(signal.SIGKILL)
             text = "tokens 1 0"
+        if text.startswith(("going ", "fatal ", "alien ", "broken ")):
+            thread = threading.Thread(target=self.go_on, args=(request, text))
+            self.running.add(request.id)
+            self.threads.append(thread)
+            thread.start()
+            return
         word, n_tokens, *delay = text.split()
         delay_s = float(delay[0]) if delay else 0.0
         arguments = request.id, request.n, int(n_tokens), delay_s, word == "halt"
@@ -216,6 +236,36 @@ class ScriptedWorker:
         timings = Timings(queue_ms=0, prompt_n=3, prompt_ms=1, predicted_n=n * n_tokens, predicted_ms=1)
         self.running.discard(request_id)
         self.send_event(Finish(id=request_id, usage=usage, timings=timings))
+
+    def go_on(self, request: Generate, text: str) -> None:
+        """Answer with one choice from where the request was."""
+        word, n_tokens, *delay = text.split()
+        resumption = request.resumption
+        n_before = 0 if resumption is None else len(unpacked(resumption.choices[0].tokens))
+        if word == "alien" and resumption is not None:
+            self.send_event(Failure(id=request.id, kind="invalid_request", message="these aren't mine"))
+            return
+        self.note(f"begin {request.id} after {n_before}")
+        beginning = Beginning(prompt=packed([1, 2, 3]), seed=1, has_replay=True)
+        self.send_event(Started(id=request.id, prompt_tokens=3, cached_tokens=1, beginning=beginning))
+        for number in range(n_before, int(n_tokens)):
+            self.pass_time(float(delay[0]) if delay else 0.0)
+            delta = Delta(id=request.id, index=0, text=f"{number} ", tokens=(number,))
+            self.send_event(delta)
+            if word == "broken" and resumption is None and number >= int(n_tokens) // 2:
+                message = "the model failed while computing"
+                self.send_event(
+                    Failure(id=request.id, kind="server_error", message=message, code=WORKER_DIED)
+                )
+                os._exit(1)
+        if word in ("fatal", "alien"):
+            die(signal.SIGKILL)
+        n = int(n_tokens)
+        end = ChoiceEnd(id=request.id, index=0, finish_reason="stop", n_tokens=n)
+        usage = Usage(prompt_tokens=3, completion_tokens=n)
+        timings = Timings(queue_ms=0, prompt_n=3, prompt_ms=1, predicted_n=n, predicted_ms=1)
+        self.running.discard(request.id)
+        self.send_event(end, Finish(id=request.id, usage=usage, timings=timings))
 
     def pass_time(self, seconds: float) -> None:
         if self.clock is None:

@@ -55,6 +55,14 @@ def test_a_long_life_begins_a_new_count(history: FailureHistory, clock: Clock) -
     assert history.delay_s == 0.0
 
 
+def test_another_machines_failure_changes_nothing_here() -> None:
+    spec = ModelSpec(name="one", path="x", options=ServeOptions(kernels="on"))
+    gone = WorkerDied("llama.cpp aborted: ggml-rpc.cpp:547: Failed to connect to a:1", is_remote=True)
+    for each in (spec, ModelSpec(name="one", path="x")):
+        assert safer_spec(each, gone) is each
+    assert last_death(spec, gone) is gone
+
+
 def test_the_reason_is_raised_for_a_while(history: FailureHistory, clock: Clock) -> None:
     history.raise_recent_failure()
     history.record_failure(InvalidGGUF("no model"))

@@ -13,6 +13,7 @@ from server.engine.sampling_params import SamplingParams
 from server.ipc.messages import Generate
 from server.ipc.prompts import TextPrompt
 from server.metrics.request_meter import RequestMeter
+from server.requests.answer_record import AnswerRecord
 from server.supervisor.core_share import CoreShare
 from server.supervisor.load_wait import StillLoading
 from server.supervisor.process.request_stream import RequestStream
@@ -32,8 +33,14 @@ class Worker:
         self.end = end
         self.closed: list[str] = []
 
-    def open(self, _request: Generate, listener: EventListener, meter: RequestMeter | None) -> RequestStream:
-        stream = RequestStream(listener, meter)
+    def open(
+        self,
+        _request: Generate,
+        listener: EventListener,
+        meter: RequestMeter | None,
+        record: AnswerRecord | None,
+    ) -> RequestStream:
+        stream = RequestStream(listener, meter, record)
         if isinstance(self.end, WorkerDied):
             stream.refuse(self.end)
         elif self.end is not None:

@@ -204,6 +204,30 @@ async def test_assertion_text_reaches_the_client(supervise: MakeSupervisor, scri
     assert "GGML_ASSERT" in end.message
 
 
+ABORTING = """
+import ctypes
+from models.llamacpp import library
+abort = library.bind("ggml_abort", None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+abort(b"/build/ggml/src/ggml-rpc/ggml-rpc.cpp", 354, b"Remote RPC server crashed")
+"""
+
+
+async def test_the_reason_of_any_abort_reaches_client_and_log(
+    supervise: MakeSupervisor, script: WriteScript, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = supervise(
+        script(),
+        command=lambda _fd: [sys.executable, "-c", ABORTING],
+        policy=replace(QUICK, max_load_deaths=2),
+    )
+    reason = r"\(SIGABRT: llama.cpp aborted: ggml-rpc.cpp:354: Remote RPC server crashed\)"
+    with pytest.raises(WorkerDied, match=reason):
+        await collect(supervisor, "one", "tokens 1 0")
+    assert "ggml-rpc.cpp:354: Remote RPC server crashed); trying once more" in caplog.text
+    assert "AMX" not in caplog.text
+    assert "kernels" not in caplog.text
+
+
 async def test_a_request_the_worker_never_took_is_sent_to_the_next_one(
     supervise: MakeSupervisor, script: WriteScript
 ) -> None:

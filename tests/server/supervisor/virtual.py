@@ -15,6 +15,7 @@ from server.ipc.messages import Generate
 from server.ipc.model_spec import ModelInfo, ModelSpec
 from server.ipc.prompts import TextPrompt
 from server.metrics.request_meter import RequestMeter
+from server.requests.answer_record import AnswerRecord
 from server.supervisor.memory_check import Need
 from server.supervisor.process.dispatcher import OnProgress
 from server.supervisor.process.exit_report import ExitReport
@@ -103,12 +104,16 @@ class Worker:
         return model_info(self.spec)
 
     def open(
-        self, request: Generate, listener: EventListener, meter: RequestMeter | None = None
+        self,
+        request: Generate,
+        listener: EventListener,
+        meter: RequestMeter | None = None,
+        record: AnswerRecord | None = None,
     ) -> RequestStream:
         if not self.alive or self.draining:
             raise WorkerDied("it has ended")
         assert isinstance(request.prompt, TextPrompt)
-        stream = self.streams[request.id] = RequestStream(listener, meter)
+        stream = self.streams[request.id] = RequestStream(listener, meter, record)
         stream.on_event(Started(id=request.id, prompt_tokens=1, cached_tokens=0))
         asyncio.get_running_loop().call_later(float(request.prompt.text), self._finish, request.id)
         return stream

@@ -16,6 +16,10 @@ class Mirostat(Step):
     def is_active(self) -> bool:
         return self.params.mirostat > 0
 
+    @property
+    def has_replay(self) -> bool:
+        return False  # it follows the probabilities that the tokens had
+
     def add(self, chain: SamplerChain) -> None:
         chain.add_temperature(self.params.temperature)
         chain.add_mirostat(self.params.mirostat, self.params.mirostat_tau, self.params.mirostat_eta)

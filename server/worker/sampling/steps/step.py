@@ -79,6 +79,11 @@ class Step(ABC):
         self.params = params
 
     @property
+    def has_replay(self) -> bool:
+        """True if its state is a function of the tokens: of their ids, and of their number."""
+        return True
+
+    @property
     @abstractmethod
     def is_active(self) -> bool:
         """True if the parameters make it do anything."""

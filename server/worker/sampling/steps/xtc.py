@@ -16,5 +16,10 @@ class Xtc(Step):
     def is_active(self) -> bool:
         return self.params.xtc_probability > 0
 
+    @property
+    def has_replay(self) -> bool:
+        """True without a seed: it draws no number where one token is left, and others are as good then."""
+        return self.params.seed is None
+
     def add(self, chain: SamplerChain) -> None:
         chain.add_xtc(self.params.xtc_probability, self.params.xtc_threshold)

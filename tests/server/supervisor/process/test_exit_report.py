@@ -21,6 +21,12 @@ TRACEBACK = (
             "SIGABRT: a.c:1: GGML_ASSERT(x) failed",
         ),
         (ExitReport(1, TRACEBACK), "exit status 1: ValueError: 1"),
+        (
+            ExitReport(
+                -6, ("llama.cpp aborted: /build/ggml/src/ggml.c:7: no hay", "Fatal Python error: Aborted")
+            ),
+            "SIGABRT: llama.cpp aborted: ggml.c:7: no hay",
+        ),
         (ExitReport(3, ("nothing of interest",)), "exit status 3"),
         (ExitReport(-9, ("GGML_ASSERT(x)",), "it was silent"), "SIGKILL: it was silent"),
         (ExitReport(-64 - 1), "signal 65"),
@@ -28,6 +34,15 @@ TRACEBACK = (
 )
 def test_how(report: ExitReport, how: str) -> None:
     assert report.how == how
+
+
+def test_another_machine_is_to_blame() -> None:
+    reason = (
+        "llama.cpp aborted: /b/ggml-rpc.cpp:354: Remote RPC server crashed or returned malformed response"
+    )
+    assert ExitReport(-6, (reason,)).is_remote
+    assert not ExitReport(-6, ("llama.cpp aborted: ggml.c:1: GGML_ASSERT(x) failed",)).is_remote
+    assert not ExitReport(-9, (reason,), verdict="it hung").is_remote
 
 
 def test_hints() -> None:

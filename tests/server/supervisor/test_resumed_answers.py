@@ -1,0 +1,135 @@
+"""Answers go on when their worker dies: real processes that speak the protocol, without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started
+from server.metrics.families import request_families
+from server.supervisor.supervisor import Supervisor
+from tests.server.supervisor.conftest import MakeSupervisor, WriteScript
+from tests.server.supervisor.test_supervisor import Reader, collect, text_of, until
+
+WHOLE = "".join(f"{number} " for number in range(40))
+
+
+async def ready(supervisor: Supervisor) -> Supervisor:
+    supervisor.start()
+    await supervisor.wait_ready()
+    return supervisor
+
+
+def kill(supervisor: Supervisor) -> None:
+    os.kill(supervisor.pids["one:Q8_0"], signal.SIGKILL)
+
+
+async def test_clients_of_a_killed_worker_see_a_pause(
+    supervise: MakeSupervisor, script: WriteScript, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = await ready(supervise(entry := script()))
+    readers = [Reader(supervisor, "one", "going 40 0.02", f"r{number}") for number in range(6)]
+    old = Reader(supervisor, "one", "tokens 500 0.02", "old")
+    await until(lambda: all(reader.has_output() for reader in (*readers, old)))
+    kill(supervisor)
+    for reader in readers:
+        end = await reader.end()
+        assert isinstance(end, Finish)
+        assert text_of(reader.events) == WHOLE
+        assert [type(event) for event in reader.events if not isinstance(event, Delta)] == [
+            Started,
+            ChoiceEnd,
+            Finish,
+        ]
+        usage = end.usage
+        assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (3, 1, 40)
+        assert (end.timings.prompt_n, end.timings.predicted_n) == (2, 40)
+        assert end.timings.predicted_ms > 40 * 20
+    assert isinstance(await old.end(), Failure)
+    assert "one: 6 of 7 answers go on in the next worker" in caplog.text
+    notes = entry.path.with_name(f"{entry.path.name}.adapters").read_text().splitlines()
+    assert sum(line.startswith("begin") and not line.endswith(" 0") for line in notes) == 6
+    families = {family.name: family for family in request_families(supervisor.figures.requests)}
+    counted = {name: sum(sample.value for sample in families[name].samples) for name in families}
+    assert counted["corral:answers_resumed"] == 6
+    assert counted["corral:prompt_tokens"] == 6 * 3 + 3
+    success = families["corral:request_success"].samples
+    assert sum(sample.value for sample in success if sample.labels["finished_reason"] == "stop") == 6
+
+
+async def test_a_request_that_kills_its_workers_ends_with_the_second(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(script()))
+    killer = Reader(supervisor, "one", "fatal 3 0.01")
+    end = await killer.end()
+    assert isinstance(end, Failure)
+    assert (end.kind, end.code) == ("server_error", "worker_died")
+    assert "in the middle of this answer" in end.message
+    assert text_of(killer.events) == "0 1 2 "
+    assert sum(isinstance(event, Failure | Finish) for event in killer.events) == 1
+    assert text_of(await collect(supervisor, "one", "going 2 0")) == "0 1 "
+
+
+async def test_an_answer_goes_on_when_its_worker_tells_its_end(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(script()))
+    reader = Reader(supervisor, "one", "broken 40 0")
+    assert isinstance(await reader.end(), Finish)
+    assert text_of(reader.events) == WHOLE
+
+
+async def test_a_worker_that_can_not_go_on_tells_the_death_of_the_one_before(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(script()))
+    reader = Reader(supervisor, "one", "alien 3 0.01")
+    end = await reader.end()
+    assert isinstance(end, Failure)
+    assert (end.kind, end.code) == ("server_error", "worker_died")
+    assert text_of(reader.events) == "0 1 2 "
+
+
+async def test_an_answer_without_a_next_worker_ends_with_the_death(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(entry := script()))
+    reader = Reader(supervisor, "one", "going 400 0.02")
+    await until(reader.has_output)
+    entry.path.write_text('{"load": "refuse"}')
+    kill(supervisor)
+    end = await reader.end()
+    assert isinstance(end, Failure)
+    assert (end.kind, end.code) == ("server_error", "worker_died")
+
+
+async def test_a_server_that_stops_takes_no_answer_to_another_worker(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(script()))
+    reader = Reader(supervisor, "one", "going 400 0.02")
+    await until(reader.has_output)
+    await supervisor.stop(0.0)
+    end = await reader.end()
+    assert isinstance(end, Failure)
+    assert end.code == "worker_died"
+    assert not supervisor.pids
+
+
+async def test_a_client_may_go_while_its_answer_waits(supervise: MakeSupervisor, script: WriteScript) -> None:
+    supervisor = await ready(supervise(entry := script()))
+    reader = Reader(supervisor, "one", "going 400 0.02")
+    await until(reader.has_output)
+    entry.path.write_text('{"load_s": 0.5}')
+    pid = supervisor.pids["one:Q8_0"]
+    kill(supervisor)
+    await until(lambda: supervisor.pids.get("one:Q8_0", pid) == pid and not supervisor.ready())
+    reader.task.cancel()
+    await asyncio.gather(reader.task, return_exceptions=True)
+    assert supervisor.n_running == 0
+    await until(supervisor.ready)
+    assert text_of(await collect(supervisor, "one", "going 1 0")) == "0 "
