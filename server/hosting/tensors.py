@@ -5,6 +5,7 @@ Texts come as tensors of BYTES (`infer`) or as `text_input` (`generate`); parame
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -22,6 +23,8 @@ OUTPUTS = ("text_output", "finish_reason")
 """The tensors of an answer."""
 MOST_TEXTS = 1_000
 """A request has at most so many texts."""
+MOST_AXES = 8
+"""A tensor has at most so many: each may be as long as 64 bits tell."""
 _TENSORS = ("text_input", "prompt", "text", "input")
 """The names that the tensor of texts may have."""
 _NOT_HERE = ("logprobs", "n_probs", "stream_options", "return_tokens", "timings_per_token")
@@ -121,10 +124,9 @@ def _texts(tensor: Tensor) -> list[str]:
     if "binary_data_size" in tensor.parameters:
         raise _wrong(f"{where} comes as binary data, which isn't read here; send its 'data' as JSON")
     data = _flat(tensor)
-    n_wanted = 1
-    for size in tensor.shape:
-        n_wanted *= size
-    if min(tensor.shape, default=1) < 0 or n_wanted != len(data):
+    if len(tensor.shape) > MOST_AXES:
+        raise _wrong(f"{where} has {len(tensor.shape):,} axes; send one or two")
+    if min(tensor.shape, default=1) < 0 or math.prod(tensor.shape) != len(data):
         raise _wrong(f"{where} has {len(data)} texts, and its shape {tensor.shape!r:.80} wants others")
     if not 0 < len(data) <= MOST_TEXTS:
         raise _wrong(f"{where} has {len(data):,} texts; send 1 to {MOST_TEXTS:,}")

@@ -165,6 +165,7 @@ def test_texts_become_completions(purpose: Any, body: Any, expected: Any, form: 
         ("infer_tensors", {"inputs": [TENSOR | {"datatype": "FP32"}]}, "has the datatype 'FP32'"),
         ("infer_tensors", {"inputs": [TENSOR | {"shape": [3]}]}, "has 2 texts, and its shape [3]"),
         ("infer_tensors", {"inputs": [TENSOR | {"shape": [-1, -2]}]}, "its shape [-1, -2]"),
+        ("infer_tensors", {"inputs": [TENSOR | {"shape": [2**62] * 9}]}, "has 9 axes; send one or two"),
         ("infer_tensors", {"inputs": [TENSOR | {"shape": [0], "data": []}]}, "has 0 texts; send 1 to"),
         ("infer_tensors", {"inputs": [TENSOR | {"data": [1, 2]}]}, "must be a list of strings"),
         (

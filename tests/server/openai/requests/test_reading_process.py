@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from models.errors import RequestError
+from server.hosting.read import HostedRead
 from server.ipc.frames import HEADER, decode_request, frame_parts
 from server.ipc.messages import Generate, WorkerRequest
 from server.ipc.prompts import ChatPrompt
@@ -59,7 +60,7 @@ def through_the_process(job: ReadJob, body: bytes, monkeypatch: pytest.MonkeyPat
 
 def messages_of(request: ReadRequest) -> list[WorkerRequest]:
     """Return the messages as a worker gets them."""
-    assert not isinstance(request, HistoryWanted)
+    assert not isinstance(request, HistoryWanted | HostedRead)
     if isinstance(request, PooledRead):
         sent: Sequence[WorkerRequest] = [request.pool]
     else:
