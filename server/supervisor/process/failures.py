@@ -16,9 +16,6 @@ from server.engine.events import DISK_FULL, WORKER_DIED, Failure
 from server.ipc.messages import LoadFailed
 from server.supervisor.process.exit_report import ExitReport
 
-DIED = WORKER_DIED
-"""The code of every error that a worker's death makes; the error table has the same."""
-
 
 class AnswerCut(WorkerError):
     """A worker has died in a request that can go on in another one.
@@ -49,9 +46,9 @@ def cut_off(request_id: str, name: str, report: ExitReport, *, has_output: bool)
     died = f"The worker for model {name} died ({report.how})"
     if has_output:
         message = f"{died} in the middle of this answer; send the request again"
-        return Failure(id=request_id, kind="server_error", message=message, code=DIED)
+        return Failure(id=request_id, kind="server_error", message=message, code=WORKER_DIED)
     message = f"{died} before it answered; it is being restarted: send the request again"
-    return Failure(id=request_id, kind="unavailable", message=message, code=DIED, retry_after_s=1.0)
+    return Failure(id=request_id, kind="unavailable", message=message, code=WORKER_DIED, retry_after_s=1.0)
 
 
 def refusal(reply: LoadFailed) -> CorralError:

@@ -6,12 +6,12 @@ import asyncio
 import time
 
 from models.errors import WorkerDied
-from server.engine.events import Delta, Event, Failure, Finish
+from server.engine.events import WORKER_DIED, Delta, Event, Failure, Finish
 from server.metrics.request_meter import RequestMeter
 from server.metrics.step import Step
 from server.requests.answer_record import AnswerRecord
 from server.requests.resume import can_resume
-from server.supervisor.process.failures import DIED, AnswerCut, ResumeRefused
+from server.supervisor.process.failures import AnswerCut, ResumeRefused
 from server.supervisor.protocol import EventListener
 
 _REFUSALS = ("invalid_request", "busy")
@@ -87,7 +87,7 @@ class RequestStream:
 
         The worker fails in all its requests and ends, or it can't go on with what another one has begun.
         """
-        if failure.code == DIED:
+        if failure.code == WORKER_DIED:
             return AnswerCut(WorkerDied(failure.message), failure) if can_resume(record) else None
         goes_on_here = record.is_begun and not self.started
         return ResumeRefused(failure.message) if goes_on_here and failure.kind in _REFUSALS else None

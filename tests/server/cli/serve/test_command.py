@@ -204,18 +204,17 @@ def test_killed_it_leaves_no_process(env: dict[str, str], tiny_gguf: Path) -> No
         until(lambda: not any(map(lives, processes)), timeout_s=5)
 
 
-def test_a_killed_worker_is_told_to_its_client_and_replaced(env: dict[str, str], tiny_gguf: Path) -> None:
+def test_the_answer_of_a_killed_worker_goes_on_in_the_next(env: dict[str, str], tiny_gguf: Path) -> None:
     with serving(env, str(tiny_gguf)) as server:
         [worker] = [child for child in server.descendants() if "server.worker" in " ".join(child.cmdline())]
         with server.open_stream(max_tokens=500) as stream:
             for _ in range(3):
                 stream.readline()
-            killed_at = time.monotonic()
             worker.kill()
             rest = stream.read()
-        assert time.monotonic() - killed_at < 1.0
-        assert b'"error"' in rest
-        assert b"SIGKILL" in rest
+        assert b'"error"' not in rest
+        assert rest.rstrip().endswith(b"data: [DONE]")
+        assert any("SIGKILL" in line for line in server.lines)
         with server.open_stream(max_tokens=2) as stream:
             assert b"[DONE]" in stream.read()
 
