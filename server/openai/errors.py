@@ -13,7 +13,7 @@ import msgspec
 
 from models import errors
 from models.errors import CorralError, RequestError
-from server.engine.events import DISK_FULL, Failure, FailureKind
+from server.engine.events import DISK_FULL, WORKER_DIED, Failure, FailureKind
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -98,7 +98,7 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.RestoreError: _Row(500, SERVER),
     errors.NotKept: _Row(404, INVALID),
     errors.WorkerError: _Row(503, SERVER, retry_after_s=5),
-    errors.WorkerDied: _Row(503, SERVER, code="worker_died", retry_after_s=1),
+    errors.WorkerDied: _Row(503, SERVER, code=WORKER_DIED, retry_after_s=1),
     errors.WorkerBusy: _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
     errors.RateLimited: _Row(429, RATE_LIMIT, code="rate_limit_exceeded"),
     errors.RequestError: _Row(400, INVALID),

@@ -112,4 +112,4 @@ def expected_hits(share: float, n_guesses: int, first_share: float | None = None
     The first is right with probability `first_share`; None: as the others.
     """
     first = share if first_share is None else first_share
-    return first * sum(share**n for n in range(n_guesses))
+    return first * (float(n_guesses) if share == 1.0 else (1.0 - share**n_guesses) / (1.0 - share))

@@ -273,17 +273,13 @@ def best_length(
         return n_guessed
     between_s = step_cost.between_s or 0.0
     seconds += between_s
-    best, n_reckoned = 0, 0
-    brought = float(n_others) if n_brought is None else n_brought
-    best_rate = WORTH * brought / seconds if seconds > 0 else 0.0
-    right = share if first_share is None else first_share  # the probability that all up to one guess are
+    best = 0
+    others = float(n_others) if n_brought is None else n_brought
+    best_rate = WORTH * others / seconds if seconds > 0 else 0.0
     for n in LENGTHS:
         if n > n_guessed:
             break
-        while n_reckoned < n:
-            brought += right
-            right *= share
-            n_reckoned += 1
+        brought = others + expected_hits(share, n, first_share)
         seconds = step_cost.estimate(n_others + n)
         if seconds is None:
             return n_guessed
