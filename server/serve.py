@@ -53,12 +53,13 @@ from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService
 from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
 from server.supervisor.lives import ModelLives
+from server.supervisor.memory_advice import MemoryAdvice
 from server.supervisor.memory_check import need
 from server.supervisor.policy import Policy
 from server.supervisor.process.worker_process import Command
 from server.supervisor.protocol import ModelService
 from server.supervisor.served_lengths import lengths_now
-from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.supervisor.supervisor import Supervisor
 from server.tracing.traced_service import TracedService
 from server.tuning.apply import TunedModels
 from server.tuning.result_store import results_here

@@ -1,5 +1,7 @@
 """Figures of requests and workers, counted where their events pass, and their text for Prometheus.
 
+adapter_load.py     `AdapterLoad`: the LoRA adapters that requests are answered with, and those that requests
+                    wait for.
 exposition.py       `expose`: all figures as the text that Prometheus reads.
 families.py         `request_families` and `worker_families`: the figures as Prometheus' families, each named
                     once.

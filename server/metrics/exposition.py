@@ -67,4 +67,4 @@ class _Figures(Collector):
         yield InfoMetricFamily("corral:build", "This server.", value={"version": VERSION})
         families = chain(request_families(self._book.requests), worker_families(self._samples))
         yield from without_labels(families) if self._native else families
-        yield from router_families(self._book.requests, self._samples)
+        yield from router_families(self._book, self._samples)

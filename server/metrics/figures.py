@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from server.ipc.messages import StatsReply
+from server.metrics.adapter_load import AdapterLoad
 from server.metrics.histogram import (
     GAP_BOUNDS_S,
     REQUEST_BOUNDS_S,
@@ -134,6 +135,7 @@ class FigureBook:
     def __init__(self) -> None:
         self.requests: dict[ArmLabels, RequestFigures] = {}
         self.workers: dict[ModelLabels, WorkerFigures] = {}
+        self.adapters = AdapterLoad()
 
     def of_requests(self, model: str, type_: str | None, arm: str = "") -> RequestFigures:
         """Return the figures of a file's requests through an arm."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from models.errors import RequestError, WorkerBusy
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, Started
@@ -19,10 +19,12 @@ class RequestMeter:
 
     What a client was told and what is counted agree: tokens and times are those of the events. Each request
     ends once, by its terminal event or by `end`. `now_s` is the time at which an event came, by the clock.
-    One that `is_pooled` has vectors or scores for its answer: neither choices nor tokens.
+    One that `is_pooled` has vectors or scores for its answer: neither choices nor tokens. `adapters` are the
+    names of its LoRA adapters.
     """
 
     __slots__ = (
+        "_adapters",
         "_assigned_s",
         "_book",
         "_clock_s",
@@ -30,6 +32,7 @@ class RequestMeter:
         "_figures",
         "_gaps",
         "_is_pooled",
+        "_is_started",
         "_n_counted",
         "_n_uncached",
         "_origin",
@@ -47,11 +50,14 @@ class RequestMeter:
         clock_s: Callable[[], float] = time.monotonic,
         *,
         is_pooled: bool = False,
+        adapters: Sequence[str] = (),
     ) -> None:
         self._book = book
         self._origin = origin
         self._clock_s = clock_s
         self._is_pooled = is_pooled
+        self._adapters = adapters
+        self._is_started = False
         self._figures: RequestFigures | None = None
         self._gaps = Histogram(GAP_BOUNDS_S)
         self._assigned_s = 0.0
@@ -75,6 +81,7 @@ class RequestMeter:
         self._gaps = self._figures.between_tokens_s
         if not self._assigned_s:
             self._assigned_s = self._clock_s()
+            self._book.adapters.wait(self._adapters)
 
     def sent(self) -> None:
         """Note that the worker was found, and has the request now."""
@@ -124,8 +131,11 @@ class RequestMeter:
             self._fail(figures, event.kind)
 
     def end(self, error: BaseException | None) -> None:
-        """Count a request that ends without a terminal event; after one, do nothing."""
-        if self._figures is None or self._ended:
+        """Count a request that ends without a terminal event, and that it has left; it is called once."""
+        if self._figures is None:
+            return
+        self._book.adapters.leave(self._adapters, was_running=self._is_started)
+        if self._ended:
             return
         if error is None or isinstance(error, asyncio.CancelledError):
             self._fail(self._figures, "cancelled")
@@ -148,6 +158,9 @@ class RequestMeter:
         return self._others_s.pop(index, None)
 
     def _start(self, figures: RequestFigures, event: Started) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self._book.adapters.run(self._adapters)
         self._n_uncached = event.prompt_tokens - event.cached_tokens
         figures.prompt_tokens += event.prompt_tokens
         figures.cached_tokens += event.cached_tokens

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from server.metrics.figures import ArmLabels, RequestFigures
+from server.metrics.adapter_load import AdapterLoad
+from server.metrics.figures import ArmLabels, FigureBook, RequestFigures
 from server.metrics.samples import WorkerSample
 
 LABELS = ["model_name", "type"]
 """vLLM's label, and the quantization type of the file."""
+MAX_ADAPTERS = 1
+"""A step serves so many adapters to requests that name one each: different sets of adapters take turns."""
 
 
 def _usage(sample: WorkerSample) -> float:
@@ -46,14 +50,21 @@ _COUNTERS: tuple[tuple[str, str, Callable[[RequestFigures], int]], ...] = (
 
 
 def router_families(
-    figures: Mapping[ArmLabels, RequestFigures], samples: Sequence[WorkerSample]
+    book: FigureBook, samples: Sequence[WorkerSample], clock_s: Callable[[], float] = time.time
 ) -> Iterator[Metric]:
-    """Yield them; of a model that several arms have asked, the sums."""
+    """Yield them; of a model that several arms have asked, the sums. `clock_s` is Unix time in seconds."""
     for name, text, value in _GAUGES:
         gauge = GaugeMetricFamily(name, text, labels=LABELS)
         for each in samples:
             gauge.add_metric(_labels(each), float(value(each)))
         yield gauge
+    yield from _counters(book.requests)
+    yield _cache(samples)
+    if any(each.takes_adapters for each in samples):  # as with vLLM: only where there are any
+        yield _adapters(book.adapters, clock_s())
+
+
+def _counters(figures: Mapping[ArmLabels, RequestFigures]) -> Iterator[Metric]:
     for name, text, count in _COUNTERS:
         sums: dict[tuple[str, str], int] = {}
         for (model, type_, _), request in figures.items():
@@ -62,7 +73,6 @@ def router_families(
         for labels, n in sums.items():
             counter.add_metric(labels, n)
         yield counter
-    yield _cache(samples)
 
 
 def _cache(samples: Sequence[WorkerSample]) -> Metric:
@@ -75,6 +85,17 @@ def _cache(samples: Sequence[WorkerSample]) -> Metric:
     for each in samples:
         if each.stats is not None:
             family.add_metric([*_labels(each), "1", str(each.stats.kv_total_tokens)], 1.0)
+    return family
+
+
+def _adapters(load: AdapterLoad, now_s: float) -> Metric:
+    """Return the adapters of all models that requests have and wait for, in labels: the value is the time."""
+    family = GaugeMetricFamily(
+        "vllm:lora_requests_info",
+        "The Unix time; the labels name the LoRA adapters of running and of waiting requests.",
+        labels=["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
+    )
+    family.add_metric([str(MAX_ADAPTERS), ",".join(load.running), ",".join(load.waiting)], now_s)
     return family
 
 

@@ -19,6 +19,8 @@ class WorkerSample:
     """The requests that the worker has begun."""
     waiting: int = 0
     """The requests that wait for the worker, or in it for a slot."""
+    takes_adapters: bool = False
+    """True if the model has LoRA adapters."""
     figures: WorkerFigures = field(default_factory=WorkerFigures)
     stats: StatsReply | None = None
     """The worker's counters; an earlier answer where it gave none now, None where there is no worker."""

@@ -21,6 +21,7 @@ life.py              `Life`: how long one model is to stay loaded; `Alarm`: the 
 lives.py             `ModelLives`: what an administrator sees of the models' lives, and does to them.
 load_wait.py         `LoadWait`: how many requests wait for one model's load, how long, and what the others
                      are answered.
+memory_advice.py     `MemoryAdvice`: the answers of whoever knows the machine to what fits into its memory.
 memory_check.py      `need`: the memory that one more model takes beside all that runs, before its worker is
                      started.
 policy.py            `Policy`: the supervisor's time-outs, restart back-off and number of loaded models. Pure.

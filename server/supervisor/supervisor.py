@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -42,6 +41,7 @@ from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.core_share import CoreShare
 from server.supervisor.hosted_model import HostedModel, Hosting
 from server.supervisor.life import Life
+from server.supervisor.memory_advice import NO_ADVICE, MemoryAdvice
 from server.supervisor.memory_check import Need
 from server.supervisor.policy import Policy
 from server.supervisor.process.dispatcher import OnProgress
@@ -50,31 +50,12 @@ from server.supervisor.protocol import ModelStatus
 from server.supervisor.request_handle import RequestHandle
 from server.supervisor.room import Room
 from server.supervisor.served_file import Use, use_freely
-from server.supervisor.served_lengths import Lengths, ServedLengths, no_lengths
+from server.supervisor.served_lengths import ServedLengths
 
 logger = logging.getLogger("corral.supervisor")
 
 SpecOf = Callable[[CatalogueEntry], ModelSpec]
-NeedOfSpec = Callable[[ModelSpec], Awaitable[Need]]
 R = TypeVar("R")
-
-
-async def unknown_need(spec: ModelSpec) -> Need:  # noqa: ARG001 - a `NeedOfSpec`
-    """Return what fits: for machines where llama.cpp itself is to refuse what doesn't."""
-    return Need()
-
-
-@dataclass(frozen=True)
-class MemoryAdvice:
-    """The answers to what fits into memory; by default nothing is known before a worker tries."""
-
-    need: NeedOfSpec = unknown_need
-    """Returns the memory that a spec takes, and whether it fits into what is free now."""
-    lengths: Callable[[list[ModelSpec]], Lengths] = no_lengths
-    """Returns the contexts that clients are told of models that aren't loaded."""
-
-
-NO_ADVICE = MemoryAdvice()
 
 
 class Supervisor:
@@ -185,7 +166,13 @@ class Supervisor:
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
     def generate(self, name: str, request: Work) -> RequestHandle:
-        meter = RequestMeter(self.figures, current_origin(), is_pooled=isinstance(request, Pool))
+        request = self._with_adapters(name, request)
+        meter = RequestMeter(
+            self.figures,
+            current_origin(),
+            is_pooled=isinstance(request, Pool),
+            adapters=self._adapters.names(request.adapters or ()) if isinstance(request, Generate) else (),
+        )
 
         def lease(died: WorkerDied | None) -> AbstractAsyncContextManager[WorkerProcess]:
             if died is not None and self._stopping:
@@ -194,7 +181,7 @@ class Supervisor:
             meter.assign(entry.name, entry.type)
             return self._lease(name, request.keep_alive_s)
 
-        return RequestHandle(self._with_adapters(name, request), lease, self._share, meter)
+        return RequestHandle(request, lease, self._share, meter)
 
     async def ask(
         self,
@@ -236,6 +223,7 @@ class Supervisor:
             state=host.state,
             running=host.n_started,
             waiting=host.n_running - host.n_started + host.n_waiting,
+            takes_adapters=bool(self._adapters.all(host.entry.name)),
             figures=host.figures,
             stats=host.latest_stats,
             answered=answered,

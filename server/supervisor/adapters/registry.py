@@ -137,6 +137,10 @@ class AdapterRegistry:
             return ()
         return tuple((a.id, a.scale) for a in self.all(model) if a.scale)
 
+    def names(self, adapters: Adapters) -> tuple[str, ...]:
+        """Return the full names of a request's adapters, each once."""
+        return tuple({self._adapters[adapter_id].full_name: None for adapter_id, _ in adapters})
+
     def _check(self, model: str, adapter_id: int, param: str) -> None:
         adapter = self._adapters.get(adapter_id)
         if adapter is None or not adapter.visible or adapter.model != model:

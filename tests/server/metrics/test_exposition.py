@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -137,3 +138,18 @@ def test_names_that_come_from_files_are_quoted() -> None:
     text = expose(book, [], PLAIN)[0].decode()
     labels = {"model": 'a"\\\nb', "type": "Q8_0", "arm": "", "finished_reason": "stop"}
     assert values(parser.text_string_to_metric_families(text), **labels)
+
+
+def test_the_adapters_that_requests_have_and_wait_for() -> None:
+    """As vLLM tells them: names with commas between in two labels, and the time for the value."""
+    book = FigureBook()
+    name = "vllm:lora_requests_info"
+    plain = WorkerSample(model="plain", type="Q8_0", state="ready")
+    assert name not in expose(book, [plain], PLAIN)[0].decode()
+    samples = [plain, WorkerSample(model="demo", type="Q8_0", state="ready", takes_adapters=True)]
+    book.adapters.wait(["demo:b", "demo:a", "demo:c"])
+    book.adapters.run(["demo:b", "demo:a"])
+    begun_s = time.time()
+    families = list(parser.text_string_to_metric_families(expose(book, samples, PLAIN)[0].decode()))
+    labels = {"max_lora": "1", "running_lora_adapters": "demo:a,demo:b", "waiting_lora_adapters": "demo:c"}
+    assert begun_s <= values(families, **labels)[name] <= time.time()

@@ -17,11 +17,13 @@ from server.metrics.step import Step
 class Course:
     """One request at times that the test chooses; it arrives at 100 s."""
 
-    def __init__(self, arm: str = "", *, is_pooled: bool = False) -> None:
+    def __init__(self, arm: str = "", *, is_pooled: bool = False, adapters: tuple[str, ...] = ()) -> None:
         self.now_s = 100.0
         self.book = FigureBook()
         self.origin = Origin(arrived_s=100.0, arm=arm)
-        self.meter = RequestMeter(self.book, self.origin, lambda: self.now_s, is_pooled=is_pooled)
+        self.meter = RequestMeter(
+            self.book, self.origin, lambda: self.now_s, is_pooled=is_pooled, adapters=adapters
+        )
         self.step = Step(self.now_s)
 
     @property
@@ -197,3 +199,19 @@ def test_a_request_without_a_model_is_nobodys() -> None:
     course = Course()
     course.meter.end(RequestError("no such model"))
     assert course.book.requests == {}
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_adapters_are_waited_for_had_and_left(*, is_begun: bool) -> None:
+    course = Course(adapters=("demo:a", "demo:b"))
+    load = course.book.adapters
+    course.book.adapters.wait(["demo:b"])  # another request
+    course.meter.assign("demo", "Q8_0")
+    assert (load.running, load.waiting) == ([], ["demo:a", "demo:b"])
+    if is_begun:
+        course.begin()  # in a second worker, as the first had died
+        assert (load.running, load.waiting) == (["demo:a", "demo:b"], ["demo:b"])
+        course.finish(1)
+        assert load.running  # until the request has gone
+    course.meter.end(None)
+    assert (load.running, load.waiting) == ([], ["demo:b"])

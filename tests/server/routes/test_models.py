@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.server.http_client import client_for, error_of
@@ -30,6 +31,13 @@ async def test_list(path: str) -> None:
     for model, n_ctx in ((first, 2048), (second, 4096)):
         assert model["context_length"] == model["max_model_len"] == model["meta"]["n_ctx"] == n_ctx
     assert second["status"]["value"] == "available"
+
+
+async def test_an_adapter_names_the_model_that_it_belongs_to() -> None:
+    style = msgspec.structs.replace(DEMO, name="demo:style", parent="demo")
+    async with client_for(ScriptedService(models=[DEMO, style])) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+    assert [(each["id"], each["parent"]) for each in listed] == [("demo", None), ("demo:style", "demo")]
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])

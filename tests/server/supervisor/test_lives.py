@@ -18,8 +18,9 @@ from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.event_iterator import iterate
 from server.supervisor.life import LifeSettings
 from server.supervisor.lives import ModelLives
+from server.supervisor.memory_advice import MemoryAdvice
 from server.supervisor.policy import Policy
-from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import request, spec_of
 from tests.server.supervisor.virtual import Machine, run
 

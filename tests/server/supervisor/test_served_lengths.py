@@ -9,8 +9,8 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
+from server.supervisor.memory_advice import MemoryAdvice
 from server.supervisor.served_lengths import FileFacts, Lengths, ServedLengths, lengths_now
-from server.supervisor.supervisor import MemoryAdvice
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request, spec_of
 
 

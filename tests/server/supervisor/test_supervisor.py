@@ -39,9 +39,10 @@ from server.ipc.messages import (
 )
 from server.ipc.prompts import ChatPrompt
 from server.supervisor.event_iterator import iterate
+from server.supervisor.memory_advice import MemoryAdvice
 from server.supervisor.memory_check import Need
 from server.supervisor.process.vigil import Vigil
-from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.supervisor.supervisor import Supervisor
 from tests.child_processes import ChildProcesses
 from tests.server.supervisor.conftest import QUICK, MakeSupervisor, WriteScript, request
 
@@ -574,7 +575,7 @@ OWNER = """
 import asyncio, sys
 from pathlib import Path
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
-from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import scripted_command, spec_of
 
 async def main():

@@ -16,14 +16,15 @@ from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import CheckpointError, ModelNotFound, RequestError, WorkerDied
 from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import read_gguf_info
-from server.engine.events import Finish
+from server.engine.events import Delta, Finish
 from server.ipc.model_spec import AdapterSpec, ModelSpec
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.event_iterator import iterate
+from server.supervisor.memory_advice import MemoryAdvice
 from server.supervisor.memory_check import Need
-from server.supervisor.supervisor import MemoryAdvice, Supervisor
+from server.supervisor.supervisor import Supervisor
 from tests.adapter_gguf import write_adapter_gguf
 from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
 
@@ -140,6 +141,27 @@ async def test_names(setup: Setup) -> None:
     for unknown in ("one:tone", "two:style", "one:style:Q8_0", ":style", "style"):
         with pytest.raises(ModelNotFound):
             setup.supervisor.find(unknown)
+
+
+async def test_figures_name_the_adapters_of_requests(setup: Setup) -> None:
+    """By the names in `/v1/models`, whatever a request named them by; none after the end."""
+    await setup.start()
+    assert not (await setup.supervisor.samples(5.0))[0].takes_adapters
+    style, tone = await setup.add("style"), await setup.add("tone")
+    assert (await setup.supervisor.samples(5.0))[0].takes_adapters
+    load = setup.supervisor.figures.adapters
+    seen: list[tuple[list[str], list[str]]] = []
+
+    async def ask(model: str, lora: tuple[tuple[int, float], ...] | None = None) -> None:
+        asked = msgspec.structs.replace(request("tokens 1 0"), adapters=lora)
+        events = iterate(setup.supervisor.generate(model, asked))
+        seen.extend([(load.running, load.waiting) async for event in events if isinstance(event, Delta)])
+
+    await ask("one:Q8_0:style")
+    await ask("one", ((style, 1.0), (tone, 0.5)))
+    await ask("one")
+    assert seen == [(["one:style"], []), (["one:style", "one:tone"], []), ([], [])]
+    assert (load.running, load.waiting) == ([], [])
 
 
 async def test_an_unknown_adapter_is_refused_before_anything_is_sent(setup: Setup) -> None:
