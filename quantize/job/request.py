@@ -35,6 +35,9 @@ class QuantizeOptions:
     """Files that are there already are made again."""
     target: Path | None = None
     """The folder of the model that a head drafts for; None for a model."""
+    own_output: bool = False
+    """A head gets the output matrix of `target`, in the types that are made, instead of reading the served
+    model's."""
     run: RunOptions = field(default_factory=RunOptions)
     """Threads, memory, parts and streaming: how the plan is carried out."""
 

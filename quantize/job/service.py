@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from quantize.job.publish import Publication, Write, publish_to_folder, publish_
 from quantize.job.request import QuantizeOptions, QuantizeRequest
 from quantize.job.resolve_source import ResolvedSource, resolve
 from quantize.kernels.compiler import KernelCompiler
+from quantize.merge.borrowed_output import with_output_of
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.projector import check_numbers, with_projector
@@ -114,7 +116,7 @@ def quantize_reference(
     if options.dry_run and resolved.download is not None:
         return _outcome(resolved, existing, None, download=resolved.download)
     kernels = kernels or KernelCompiler(store.paths.compiled_dir)
-    with resolved.open() as checkpoint:
+    with _open(resolved) as checkpoint:
         job = _Job(resolved, checkpoint, control, kernels)
         if options.dry_run:
             return job.dry_run(existing, model)
@@ -127,6 +129,20 @@ def quantize_reference(
             if missing or _lacks_projector(request, model):
                 return job.make(missing, model, publish_to_store)
             return _outcome(resolved, existing, model)
+
+
+def _open(resolved: ResolvedSource) -> Checkpoint:
+    """Open the checkpoint, a head's with its model's output matrix if that was asked for."""
+    options, checkpoint = resolved.request.options, resolved.open()
+    if not options.own_output:
+        return checkpoint
+    with ExitStack() as stack:
+        stack.enter_context(checkpoint)
+        if options.target is None:
+            raise QuantizationError("--own-output is the matrix of a head's model; give it with --target")
+        whole = with_output_of(checkpoint, options.target)
+        stack.pop_all()
+        return whole
 
 
 def _lacks_projector(request: QuantizeRequest, model: StoredModel | None) -> bool:

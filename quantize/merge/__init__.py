@@ -6,6 +6,8 @@ tensor is cut into blocks. What needs a whole tensor (a norm, a threshold) is co
 `composed_checkpoint` makes a Checkpoint of either, which is quantized, or written as safetensors.
 
 adapter_folder.py       A PEFT adapter's folder: the tensors of a base that it changes, and the changes.
+borrowed_output.py      `BorrowedOutput`: a head that drafts, and the output matrix of its model among its own
+                        tensors.
 chunks.py               Whole tensors in bounded memory: chunks, the same for every reader, and values
                         computed once.
 composed_checkpoint.py  A Checkpoint made of others, which is planned, quantized or written like any other.

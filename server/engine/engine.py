@@ -96,6 +96,7 @@ class Engine:
         self._watch = watch
         self._patience = Patience(self.step_cost)
         self._end_s = 0.0  # of the last run
+        self._draft_s = 0.0  # seconds that the last drafts took
         self._prefixes = prefixes
         self._cache = PrefixCache(
             runner.n_slots,
@@ -209,9 +210,11 @@ class Engine:
         if self._requests.n_with_deadline:
             self._requests.expire()
         if self._speculation is not None:
+            start_s = self._clock_s()
             self._speculation.draft(
                 self._scheduler.running, self.step_cost, self._runner.n_batch, self._scheduler.passes
             )
+            self._draft_s = self._clock_s() - start_s
         batch = self._scheduler.schedule()
         self.stats.preemptions_total = self._scheduler.n_preemptions
         if batch.entries:
@@ -303,7 +306,7 @@ class Engine:
     def _learn_costs(self, batch: Batch, n_all: int, n_prompt: int, start_s: float, now_s: float) -> None:
         """Learn what a run took, and what passed before it if it has no drafts. Pauses end with a prompt."""
         if not n_prompt and n_all == len(batch.entries):
-            self.step_cost.add_between(start_s - self._end_s)
+            self.step_cost.add_between(start_s - self._end_s - self._draft_s)
         self._end_s = now_s
         if batch.image is None:
             n_tokens = n_all + sum(batch.pads.values())

@@ -24,14 +24,17 @@ def quantize_folder(
     *,
     threads: int = 2,
     target: Path | None = None,
+    own_output: bool = False,
 ) -> tuple[WrittenFile, ...]:
     """Quantize a folder, a GGUF file or "demo" to all `types` in one pass, into `out_dir`.
 
-    `target`: the folder of the model that a head drafts for.
+    `target`: the folder of the model that a head drafts for; `own_output`: the head gets its output matrix.
     """
     ref = ModelRef.parse(str(source))
     store = ModelStore(Paths(home=out_dir / ".store", hf_cache=out_dir / ".hub"))
-    options = QuantizeOptions(out_dir=out_dir, target=target, run=RunOptions(threads=threads))
+    options = QuantizeOptions(
+        out_dir=out_dir, target=target, own_output=own_output, run=RunOptions(threads=threads)
+    )
     return quantize_reference(ref, types, store=store, options=options).files
 
 

@@ -62,6 +62,7 @@ def command(
             dry_run=output.dry_run,
             force=force,
             target=output.target_folder,
+            own_output=output.own_output,
             run=run.run_options(),
         ),
     ).run(report=report, as_json=as_json)

@@ -53,6 +53,12 @@ class OutputFlags:
             metavar="DIR", help="The folder of the model that a head (EAGLE-3) drafts for; or demo."
         ),
     ] = None
+    own_output: Annotated[
+        bool,
+        typer.Option(
+            "--own-output", help="Give a head its model's output matrix, in the head's type: quicker guesses."
+        ),
+    ] = False
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would be made: bytes, bits per weight, does it fit."),

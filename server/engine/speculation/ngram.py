@@ -43,6 +43,9 @@ class NgramProposer:
             guesses.append(index.continuation(sequence.tokens, n))
         return guesses
 
+    def rest(self, n_steps: int) -> None:
+        """Keep the indexes: guesses that cost nothing are always wanted."""
+
     def close(self, sequence: Sequence) -> None:
         """Drop the index of a sequence that has ended."""
         self._indexes.pop(sequence.id, None)

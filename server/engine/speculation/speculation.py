@@ -9,7 +9,6 @@ so a sequence that begins to repeat itself is noticed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -17,18 +16,16 @@ from server.engine.images import text_before_image
 from server.engine.scheduling.passes import Passes
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance, expected_hits
+from server.engine.speculation.draft_lengths import (
+    DRAFT_MAX,
+    Guess,
+    best_length,
+    best_lengths,
+    lengths_in_turn,
+)
+from server.engine.speculation.measured_gain import MeasuredGains
 from server.engine.speculation.step_cost import StepCost
 
-LENGTHS = (1, 2, 3, 5, 7, 11, 15, 23, 31)
-"""A draft has one of these lengths: few enough that the cost of each is soon known. With the last token that
-is 2 to 32 tokens: kernels work in blocks of 4, 8 or 16 rows."""
-DRAFT_MAX = LENGTHS[-1]
-"""A draft has at most so many tokens."""
-FEW = 4
-"""So many numbers of drafts are weighed against each other, and one for each sequence."""
-WORTH = 1.03
-"""A draft promises at least so many times the tokens per second of none: less is within what steps of one
-size differ by, and would cost sampling for nothing."""
 PAUSE_STEPS = 32
 """No drafts are made for so many steps after the KV cache had no room."""
 _RETRY_TOKENS = 64
@@ -38,11 +35,17 @@ _RETRY_TOKENS_MAX = 2048
 """They are made after at most so many tokens."""
 _RETRY_GUESSES = 2
 """So many guesses are made then, at most."""
+_KNOWN_SHARE = 0.8
+"""If as many guesses are right and that doesn't pay, half of the wrong ones at most may become right: what
+more would bring isn't tried for."""
 CONTROL_STEPS = 128
 """After so many steps with guesses that cost time there are `REST_STEPS` without: nothing else tells what
 those take now."""
 _FIRST_CONTROL_STEPS = 16
-"""The first rest comes after so many: what was measured when the model was loaded may be wrong."""
+"""The first rest comes after so many, the next after twice as many, and so on: what was measured when the
+model was loaded may be wrong."""
+BEFORE_RETRY = 16
+"""A proposer that rests begins to prepare itself so many steps before it is asked again."""
 REST_STEPS = 8
 """If guesses cost time and none pays, that is reckoned anew only after so many steps: it takes time, too."""
 
@@ -60,6 +63,9 @@ class Proposer(Protocol):
 
     def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
         """Return for each (sequence, n) at most n tokens that may follow its last one; [] for no guess."""
+
+    def rest(self, n_steps: int) -> None:
+        """Hear that no guess will be wanted for about so many steps: what it keeps for guesses may go."""
 
     def close(self, sequence: Sequence) -> None:
         """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
@@ -80,34 +86,30 @@ class Drafting(Protocol):
         """Free what belongs to a sequence that has ended, or goes on without some of its tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """The tokens that a proposer guesses of a sequence, and how far they can be trusted."""
-
-    sequence: Sequence
-    tokens: list[int]
-    acceptance: Acceptance
-
-    def hits(self, n: int) -> float:
-        """Return how many of the first `n` are right in the mean."""
-        return expected_hits(self.acceptance.share, n, self.acceptance.first_share)
-
-
 class Speculation:
     """The policy that gives running sequences their drafts, with one proposer; pure."""
 
     def __init__(
-        self, proposer: Proposer, *, draft_max: int = DRAFT_MAX, n_streams_max: int | None = None
+        self,
+        proposer: Proposer,
+        *,
+        draft_max: int = DRAFT_MAX,
+        n_streams_max: int | None = None,
+        clock_s: Callable[[], float] | None = None,
     ) -> None:
-        """`n_streams_max`: no drafts while more sequences generate; None: however many do."""
+        """`n_streams_max`: no drafts while more sequences generate; None: however many do. `clock_s`: for a
+        proposer that costs time, it is measured what guesses bring; None: what is expected of them counts."""
         self._proposer = proposer
+        self._gains = None if clock_s is None else MeasuredGains(clock_s)
         self._draft_max = draft_max
         self._n_streams_max = n_streams_max
         self._overall = Acceptance()
         self._acceptance: dict[int, Acceptance] = {}
         self._n_paused = 0
         self._n_unguessed = 0
-        self._n_till_control = _FIRST_CONTROL_STEPS
+        self._n_till_control = self._control_steps = _FIRST_CONTROL_STEPS
+        self._is_trial = False
+        """The guesses of this step are made though they aren't expected to pay."""
         self._retry_tokens = _RETRY_TOKENS
         self._retry_share = 0.0
 
@@ -118,20 +120,33 @@ class Speculation:
 
         `passes` None: a step is one pass, or isn't planned.
         """
+        if self._gains is None:
+            self._draft(running, step_cost, n_batch, passes)
+            return
+        self._gains.end_step(running)
+        was_asked = self._draft(running, step_cost, n_batch, passes)
+        has_guesses = any(sequence.draft for sequence in running)
+        if has_guesses == was_asked and not (was_asked and self._is_trial):
+            self._gains.begin_step(running, has_guesses=has_guesses)
+
+    def _draft(
+        self, running: list[Sequence], step_cost: StepCost, n_batch: int, passes: Passes | None
+    ) -> bool:
+        """Set the drafts. Return whether the proposer was asked."""
         if self._n_paused:
             self._n_paused -= 1
-            return
+            return False
         generating = [s for s in running if s.n_pending == 1 and s.n_generated > 0 and not s.scores_prompt]
         if self._n_streams_max is not None and len(generating) > self._n_streams_max:
             for sequence in generating:
                 sequence.draft = []
-            return
+            return False
         wanted = [(s, n) for s in generating if (n := self._draft_limit(s)) > 0]
         guess_s = self._proposer.guess_s
         if wanted and guess_s > 0:
             wanted = self._worth_asking(wanted, len(generating), step_cost, guess_s)
         if not wanted:
-            return
+            return False
         guesses = []
         for (sequence, _), tokens in zip(wanted, self._proposer.propose(wanted), strict=True):
             acceptance = self.acceptance_of(sequence)
@@ -146,26 +161,32 @@ class Speculation:
             slots = [one.slot for one in generating if one.slot is not None]
             lengths = best_lengths(guesses, slots, passes)
         else:
-            lengths = _lengths_in_turn(guesses, len(generating), step_cost)
+            lengths = lengths_in_turn(guesses, len(generating), step_cost)
         for guess, length in zip(guesses, lengths, strict=True):
             n = min(length, room)
             room -= n
             guess.sequence.draft = guess.tokens[:n]
             guess.acceptance.remember(guess.tokens, len(guess.sequence.tokens))
+        return True
 
     def _worth_asking(
         self, wanted: list[tuple[Sequence, int]], n_tokens: int, step_cost: StepCost, guess_s: float
     ) -> list[tuple[Sequence, int]]:
         """Return the sequences for which the proposer is asked, and for how many guesses; none: it rests."""
         self._judge(wanted)
+        self._is_trial = True
         paying = self._where_it_pays(wanted, n_tokens, step_cost, guess_s)
         if not paying:
             self._n_unguessed += (REST_STEPS - 1) * len(wanted)
+            n_steps = (self._retry_tokens - self._n_unguessed) // len(wanted) - BEFORE_RETRY
+            if n_steps > 0 and self._retry_tokens > _RETRY_TOKENS:
+                self._proposer.rest(n_steps)
         elif self._n_till_control:
             self._n_till_control -= 1
             return paying
         else:
-            self._n_till_control = CONTROL_STEPS
+            self._control_steps = min(2 * self._control_steps, CONTROL_STEPS)
+            self._n_till_control = self._control_steps
         self._n_paused = REST_STEPS - 1
         return []
 
@@ -181,7 +202,7 @@ class Speculation:
     ) -> list[tuple[Sequence, int]]:
         """Return the sequences for which guesses pay, and how many; now and then one for which none does."""
         paying: list[tuple[Sequence, int]] = []
-        n_brought = float(n_tokens)
+        n_streams, n_brought = n_tokens, float(n_tokens)
         start_s = self._proposer.start_s
         for sequence, most in wanted:
             acceptance = self.acceptance_of(sequence)
@@ -197,29 +218,59 @@ class Speculation:
             )
             n = best(share, first_share=first_share)
             if not n:
-                n = min(most, self._n_retried(partial(best, 1.0)))
+                n = min(most, self._n_retried(best))
+            elif not self._may_pay(n_streams):
+                n = 0
             if n:
                 paying.append((sequence, n))
                 n_tokens += n
                 n_brought += expected_hits(share, n, first_share)
         return paying
 
-    def _n_retried(self, best_if_right: Callable[[], int]) -> int:
+    def _may_pay(self, n_streams: int) -> bool:
+        """Return False if guesses that should pay don't by the clock, and aren't to be tried anew."""
+        gain = None if self._gains is None else self._gains.of(n_streams)
+        pays = None if gain is None else gain.judge()
+        if pays is not False:
+            self._is_trial = False
+            if pays:
+                self._retry_tokens = _RETRY_TOKENS
+            return True
+        if not self._is_due():
+            return False
+        assert gain is not None
+        gain.forget_guesses()
+        self._n_till_control = self._control_steps = _FIRST_CONTROL_STEPS
+        self._is_trial = False
+        return True
+
+    def _is_due(self) -> bool:
+        """Count a token without guesses, as they don't pay. Return whether they are to be tried again."""
+        self._n_unguessed += 1
+        if self._n_unguessed < self._retry_tokens:
+            return False
+        self._n_unguessed = 0
+        self._retry_tokens = min(2 * self._retry_tokens, _RETRY_TOKENS_MAX)
+        return True
+
+    def _n_retried(self, best: Callable[[float], int]) -> int:
         """Return how many guesses to make for a sequence for which they don't pay: mostly none.
 
         At first, and as long as they are right, some are made at each step, so that what guesses well is soon
-        known to; but not where guesses that are always right wouldn't pay.
+        known to; but not where more of them being right wouldn't let them pay. `best` is `best_length` by
+        the share that is right.
         """
         share = self._overall.share
         if share > self._retry_share:  # the last ones were right
-            self._retry_tokens, self._retry_share = _RETRY_TOKENS, share
-            if best_if_right():
+            self._retry_share = share
+            is_known = share >= _KNOWN_SHARE
+            if not is_known:
+                self._retry_tokens = _RETRY_TOKENS
+            if best((1.0 + share) / 2 if is_known else 1.0):
                 return _RETRY_GUESSES
-        self._n_unguessed += 1
-        if self._n_unguessed < self._retry_tokens:
+        if not self._is_due():
             return 0
-        self._n_unguessed, self._retry_share = 0, share
-        self._retry_tokens = min(2 * self._retry_tokens, _RETRY_TOKENS_MAX)
+        self._retry_share = share
         return _RETRY_GUESSES
 
     def acceptance_of(self, sequence: Sequence) -> Acceptance:
@@ -248,95 +299,3 @@ class Speculation:
         if sequence.must_go_on and not params.ignore_eos:
             most = min(most, params.min_tokens - sequence.n_generated - 1)
         return most
-
-
-def best_length(
-    share: float,
-    n_guessed: int,
-    n_others: int,
-    step_cost: StepCost,
-    guess_s: float = 0.0,
-    *,
-    start_s: float = 0.0,
-    n_brought: float | None = None,
-    first_share: float | None = None,
-) -> int:
-    """Return the draft length, 0 or one of `LENGTHS`, with most expected tokens per second.
-
-    It is 0 unless another brings `WORTH` times as many. A guess takes `guess_s`, and any draft `start_s`
-    more; what passes between two steps counts to each. The step has `n_others` tokens without this draft,
-    which bring `n_brought`; None: one each. A guess is right with probability `share`, as long as those
-    before it are, and the first with `first_share`; None: as the others.
-    """
-    seconds = step_cost.estimate(n_others)
-    if seconds is None:
-        return n_guessed
-    between_s = step_cost.between_s or 0.0
-    seconds += between_s
-    best = 0
-    others = float(n_others) if n_brought is None else n_brought
-    best_rate = WORTH * others / seconds if seconds > 0 else 0.0
-    for n in LENGTHS:
-        if n > n_guessed:
-            break
-        brought = others + expected_hits(share, n, first_share)
-        seconds = step_cost.estimate(n_others + n)
-        if seconds is None:
-            return n_guessed
-        seconds += between_s + n * guess_s + start_s
-        if seconds > 0 and brought > best_rate * seconds:
-            best, best_rate = n, brought / seconds
-    return best
-
-
-def _lengths_in_turn(guesses: list[Guess], n_generating: int, step_cost: StepCost) -> list[int]:
-    """Return the length of each draft where rows cost the same whosever they are: one after the other."""
-    lengths = []
-    n_tokens, n_brought = n_generating, float(n_generating)
-    for guess in guesses:
-        n = best_length(
-            guess.acceptance.share,
-            len(guess.tokens),
-            n_tokens,
-            step_cost,
-            n_brought=n_brought,
-            first_share=guess.acceptance.first_share,
-        )
-        lengths.append(n)
-        n_tokens += n
-        n_brought += guess.hits(n)
-    return lengths
-
-
-def best_lengths(guesses: list[Guess], slots: list[int], passes: Passes) -> list[int]:
-    """Return the length of each draft where unlike ones make a step several passes.
-
-    The best guesses, a few of them or all, get drafts of one length, or as long ones as there are. The
-    sequences that generate are in `slots`.
-    """
-    step = dict.fromkeys(sorted(slots), 1)
-    seconds = passes.plan(tuple(step.items())).seconds
-    if not seconds:
-        return [len(guess.tokens) for guess in guesses]
-    best: tuple[int, ...] = (0,) * len(guesses)
-    best_rate = WORTH * len(slots) / seconds
-    if len(slots) + sum(one.hits(len(one.tokens)) for one in guesses) < WORTH * len(slots):
-        return list(best)  # not even for nothing
-    ranked = sorted((at for at, one in enumerate(guesses) if one.tokens), key=lambda at: -guesses[at].hits(3))
-    for n_drafted in dict.fromkeys((*range(1, min(FEW, len(ranked)) + 1), len(ranked))):
-        drafted = set(ranked[:n_drafted])
-        for length in LENGTHS:
-            lengths = tuple(
-                min(length, len(one.tokens)) if at in drafted else 0 for at, one in enumerate(guesses)
-            )
-            if max(lengths) < length:
-                break
-            tokens = dict(step)
-            for one, n in zip(guesses, lengths, strict=True):
-                if one.sequence.slot is not None:
-                    tokens[one.sequence.slot] += n
-            seconds = passes.plan(tuple(tokens.items())).seconds
-            rate = len(slots) + sum(one.hits(n) for one, n in zip(guesses, lengths, strict=True))
-            if seconds and rate / seconds > best_rate:
-                best, best_rate = lengths, rate / seconds
-    return list(best)

@@ -10,7 +10,7 @@ _WEIGHT = 0.2
 few measurements weigh alike; what was expected of a size counts as one of them."""
 _CHANGE_WEIGHT = 0.1
 """The weight of a new measurement in the average of what a change of size takes."""
-_DISTURBED = 4.0
+_DISTURBED = 2.0
 """A measurement counts as at most so many times what is known: another program had a core meanwhile."""
 _EXACT_MAX = 128
 """Steps of up to so many tokens have an average for each size: kernels make their cost jump."""
@@ -63,11 +63,15 @@ class StepCost:
             self._forget_stale()
 
     def add_between(self, seconds: float) -> None:
-        """Learn what passed between two steps without drafts: whatever a step has, it is spent once."""
+        """Learn what passed between two steps without drafts: whatever a step has, it is spent once.
+
+        It is without what a proposer took, if it was asked and said nothing.
+        """
         known = self.between_s
         if known is None:
             self.between_s = seconds
         else:
+            known = min(known, _DISTURBED * max(0.0, seconds))  # what seemed longer was disturbed
             self.between_s = known + _WEIGHT * (min(seconds, _DISTURBED * known) - known)
 
     def _add_prompt_token(self, seconds: float) -> None:
@@ -81,6 +85,10 @@ class StepCost:
         small, large = self._sizes[-2:]
         large_s = self._seconds[large]
         return max((large_s - self._seconds[small]) / (large - small), 0.1 * large_s / large)
+
+    def change_s(self, n_tokens: int) -> float:
+        """Return the seconds that a step of so many tokens takes in addition, if the last one had others."""
+        return 0.0 if self._last_size in (None, n_tokens) else max(0.0, self._change_s)
 
     def _without_change(self, n_tokens: int, seconds: float) -> float:
         """Return what such a step would have taken after another of its size, and learn the difference."""

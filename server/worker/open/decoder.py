@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 from models.errors import LlamaCppError
@@ -192,7 +193,7 @@ def open_speculation(
     if spec.draft_path is not None:
         info = read_gguf_info(Path(spec.draft_path))
         if info.kind != HEAD_KIND:
-            return Speculation(load_draft(spec, context), draft_max=draft_max), None
+            return Speculation(load_draft(spec, context), draft_max=draft_max, clock_s=time.monotonic), None
         return _with_head(open_head(spec, info, file.info, context), spec)
     if is_asked_for:
         return Speculation(NgramProposer(), draft_max=draft_max), None
@@ -210,7 +211,7 @@ def open_speculation(
 def _with_head(head: HeadProposer, spec: ModelSpec) -> tuple[Drafting, HiddenStateLog]:
     """Let a head guess where what a sequence repeats doesn't say how it goes on, which costs nothing."""
     speculate, draft_max = spec.options.speculate, spec.options.draft_max
-    by_head = Speculation(head, draft_max=draft_max, n_streams_max=AUTO_STREAMS)
+    by_head = Speculation(head, draft_max=draft_max, n_streams_max=AUTO_STREAMS, clock_s=time.monotonic)
     if speculate == "off":
         return by_head, head.log
     n_streams_max = None if speculate == "ngram" else AUTO_STREAMS

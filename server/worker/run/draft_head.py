@@ -174,6 +174,7 @@ class HeadProposer:
     def propose(self, wanted: abc.Sequence[tuple[Sequence, int]]) -> list[list[int]]:
         """Return up to n guesses each; none for one whose states aren't there, or not read yet."""
         guesses: list[list[int]] = [[] for _ in wanted]
+        self._log.rest(0)
         try:
             self._draft(wanted, guesses)
         except DecodeError as error:  # full or broken off: guesses are optional
@@ -183,6 +184,10 @@ class HeadProposer:
             self._context.clear()
             self._held = [_Held() for _ in self._held]
         return guesses
+
+    def rest(self, n_steps: int) -> None:
+        """Let the log rest, too: noting states is what a head costs that isn't asked."""
+        self._log.rest(n_steps)
 
     def close(self, sequence: Sequence) -> None:
         """Keep what the slot holds: the next sequence there may begin alike."""

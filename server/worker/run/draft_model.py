@@ -79,6 +79,9 @@ class DraftProposer:
             self._held = [[] for _ in self._held]
         return guesses
 
+    def rest(self, n_steps: int) -> None:
+        """Keep what it has read."""
+
     def close(self, sequence: Sequence) -> None:
         """Keep what the slot holds: the next sequence there may begin alike."""
 

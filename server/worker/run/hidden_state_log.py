@@ -32,16 +32,27 @@ class HiddenStateLog:
         self._sources = {id(context): HiddenStates(context, layers)}
         self.width = self._sources[id(context)].width
         self._slots = [_SlotLog(self.width) for _ in range(context.n_seq_max)]
+        self._n_resting = 0
 
     def watch(self, context: Context) -> None:
         """Let another context of the same model show its states, too. Raises LlamaCppError."""
         self._sources[id(context)] = HiddenStates(context, self._layers)
 
+    def rest(self, n_decodes: int) -> None:
+        """Note nothing of so many decodes to come; what was noted goes. 0: note the next one."""
+        if n_decodes and not self._n_resting:
+            for slot in self._slots:
+                slot.clear()
+        self._n_resting = n_decodes
+
     def record(self, context: Context, entries: Sequence[BatchEntry]) -> None:
         """Note the states that the last decode of `context` left, which was of just these entries.
 
-        Every step does so, also where no guess pays: it is a few microseconds for a token.
+        It is some ten microseconds for a token.
         """
+        if self._n_resting:
+            self._n_resting -= 1
+            return
         parts = self._sources[id(context)].rows(sum([len(entry.tokens) for entry in entries]))
         if len(entries) == 1 and entries[0].sequence_id >= 0:
             self._slots[entries[0].slot].add(entries[0].position, entries[0].tokens, parts)
@@ -96,6 +107,11 @@ class _SlotLog:
             rows[:, column:end] = part
             column = end
         self._tokens[at:] = tokens
+
+    def clear(self) -> None:
+        """Have the states of no token."""
+        self._tokens.clear()
+        self._start = 0
 
     def copy(self, source: _SlotLog, n_tokens: int) -> None:
         """Have what `source` has of its first `n_tokens`."""

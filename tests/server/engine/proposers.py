@@ -35,6 +35,9 @@ class Oracle:
     def propose(self, wanted: list[tuple[Sequence, int]]) -> list[list[int]]:
         return [self.guess(sequence, n) for sequence, n in wanted]
 
+    def rest(self, n_steps: int) -> None:
+        pass
+
     def close(self, sequence: Sequence) -> None:
         assert sequence.id not in self.closed or sequence.n_slides  # it is another text then
         self.closed.add(sequence.id)

@@ -84,6 +84,9 @@ class Knowing:
     def propose(self, wanted: Tokens[tuple[Sequence, int]]) -> list[list[int]]:
         return [self._guess(sequence, n) for sequence, n in wanted]
 
+    def rest(self, n_steps: int) -> None:
+        pass
+
     def close(self, sequence: Sequence) -> None:
         pass
 

@@ -129,6 +129,37 @@ def test_only_heads_have_a_target_and_they_need_one(tmp_path: Path) -> None:
         quantize_folder(path, ["Q8_0"], tmp_path, target=DEMO_DIR)
 
 
+def test_a_head_gets_the_output_matrix_of_its_model(tmp_path: Path) -> None:
+    for file in quantize_folder(HEAD_DIR, ["F16", "Q8_0"], tmp_path, target=DEMO_DIR, own_output=True):
+        (matrix,) = (tensor for tensor in GGUFReader(file.path).tensors if tensor.name == "output.weight")
+        assert matrix.tensor_type.name == file.type
+        if file.type == "F16":
+            assert np.array_equal(matrix.data, load(DEMO_DIR)["model.embed_tokens.weight"])
+        assert read_gguf_info(file.path).kind == "head"
+
+
+def test_what_gets_no_output_matrix(tmp_path: Path) -> None:
+    head = write_head(tmp_path / "head")
+    refused = (
+        (HEAD_DIR, None, "is the matrix of a head's model; give it with --target"),
+        (head, DEMO_DIR, "has an output matrix of its own; leave out --own-output"),
+        ("demo", DEMO_DIR, "is no head that drafts; leave out --own-output"),
+        (write_tiny_gguf(tmp_path / "tiny.gguf"), DEMO_DIR, "is no head that drafts; leave out --own-output"),
+    )
+    for source, target, reason in refused:
+        with pytest.raises(QuantizationError, match=reason):
+            quantize_folder(source, ["F16"], tmp_path, target=target, own_output=True)
+    tensors = load(head)
+    del tensors["lm_head.weight"]
+    write_any_safetensors(head / "model.safetensors", tensors)
+    with pytest.raises(CheckpointError, match=r"lm_head.weight has the shape \[4096, 256\]"):
+        quantize_folder(head, ["F16"], tmp_path, target=DEMO_DIR, own_output=True)
+    (tmp_path / "config.json").write_bytes((DEMO_DIR / "config.json").read_bytes())
+    write_any_safetensors(tmp_path / "model.safetensors", {"model.norm.weight": np.ones(256, np.float32)})
+    with pytest.raises(CheckpointError, match="has no output matrix that is known here"):
+        quantize_folder(HEAD_DIR, ["F16"], tmp_path, target=tmp_path, own_output=True)
+
+
 @pytest.mark.oracle
 @pytest.mark.skipif(SOURCES is None, reason="CORRAL_LLAMA_CPP_SOURCE names no llama.cpp source tree")
 @pytest.mark.parametrize("whole", [True, False])

@@ -9,15 +9,13 @@ from server.engine.request import EngineRequest
 from server.engine.scheduling.passes import Passes
 from server.engine.sequence import Sequence
 from server.engine.speculation.acceptance import Acceptance
+from server.engine.speculation.draft_lengths import DRAFT_MAX, LENGTHS, best_length
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import (
     CONTROL_STEPS,
-    DRAFT_MAX,
-    LENGTHS,
     PAUSE_STEPS,
     REST_STEPS,
     Speculation,
-    best_length,
 )
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.harness import Clock, Harness, expected_text, group_of, request
@@ -301,13 +299,15 @@ def test_where_no_guess_pays_most_steps_do_not_even_reckon() -> None:
 def test_guesses_that_cost_time_rest_now_and_then_so_that_steps_without_are_known() -> None:
     speculation = Speculation(Oracle(1.0, guess_s=0.0001))
     has_draft = []
-    for _ in range(2 * CONTROL_STEPS):
+    for _ in range(4 * CONTROL_STEPS):
         sequence = generating(request(range(10), max_tokens=100), 1)
         has_draft.append(drafted(speculation, sequence) != [0])
     rests = [at for at, drafts in enumerate(has_draft) if not drafts]
     first, second = rests[0], rests[REST_STEPS]
     assert rests[: 2 * REST_STEPS] == [*range(first, first + REST_STEPS), *range(second, second + REST_STEPS)]
-    assert second - first == CONTROL_STEPS + REST_STEPS
+    assert second - first == 2 * first + REST_STEPS < CONTROL_STEPS
+    third, fourth = rests[-2 * REST_STEPS], rests[-REST_STEPS]
+    assert fourth - third == CONTROL_STEPS + REST_STEPS
 
 
 def test_wrong_guesses_that_do_not_pay_are_made_ever_more_seldom() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine.speculation.speculation import best_length
+from server.engine.speculation.draft_lengths import best_length
 from server.engine.speculation.step_cost import StepCost
 
 
@@ -50,12 +50,12 @@ def test_the_first_measurements_weigh_alike_and_one_is_what_was_expected() -> No
 def test_where_nothing_is_expected_the_first_measurement_stands() -> None:
     assert cost_of((4, 0.010), (8, 0.050)).estimate(8) == pytest.approx(0.050)
     assert cost_of((8, 0.050), (4, 0.030)).estimate(4) == pytest.approx(0.030)
-    assert cost_of((4, 0.010), (4, 0.030)).estimate(4) == pytest.approx(0.020)
+    assert cost_of((4, 0.010), (4, 0.016)).estimate(4) == pytest.approx(0.013)
 
 
 def test_one_disturbed_step_changes_little_and_a_lasting_change_is_learned() -> None:
     cost = cost_of(*[(4, 0.010)] * 20, (4, 1.0))
-    assert cost.estimate(4) == pytest.approx(0.016), "as if it had taken four times as long"
+    assert cost.estimate(4) == pytest.approx(0.012), "as if it had taken twice as long"
     for _ in range(60):
         cost.add(4, 0, 0.020)
     assert cost.estimate(4) == pytest.approx(0.020, rel=0.01)
@@ -71,6 +71,18 @@ def test_what_a_change_of_size_takes_is_no_part_of_a_steps_time() -> None:
     assert cost.estimate(1) == pytest.approx(0.0010, rel=0.05)
 
 
+def test_a_change_of_size_is_a_cost_of_guesses_that_take_time() -> None:
+    cost = StepCost([(1, 0.0010), (2, 0.0011), (3, 0.0011), (64, 0.064)])
+    for _ in range(40):
+        for n_tokens, seconds in ((1, 0.0014), (1, 0.0010), (2, 0.0015), (2, 0.0011)):
+            cost.add(n_tokens, 0, seconds)
+    assert cost.change_s(2) == 0.0
+    assert cost.change_s(3) == pytest.approx(0.0004, rel=0.1)
+    assert best_length(1.0, 2, 1, cost, guess_s=0.0007) == 1, "three tokens are another size"
+    cost.add(3, 0, 0.0015)
+    assert best_length(1.0, 2, 1, cost, guess_s=0.0007) == 2
+
+
 def test_no_step_is_dearer_than_a_larger_one() -> None:
     """What was disturbed when it was tried would else look too dear to be tried again."""
     cost = StepCost([(1, 0.010), (4, 0.500), (8, 0.014)])
@@ -84,9 +96,9 @@ def test_no_step_is_dearer_than_a_larger_one() -> None:
 def test_what_passes_between_steps_makes_drafts_worth_more() -> None:
     cost = StepCost([(1, 0.001), (2, 0.002), (64, 0.064)])
     assert best_length(0.9, 1, 1, cost) == 0
-    for seconds in (*[0.003] * 20, 1.0):
+    for seconds in (1.0, *[0.003] * 20, 1.0):
         cost.add_between(seconds)
-    assert cost.between_s == pytest.approx(0.0048), "as if the last had been four times as long"
+    assert cost.between_s == pytest.approx(0.0036, rel=0.02), "as if the last had been twice as long"
     assert best_length(0.9, 1, 1, cost) == 1
 
 

@@ -14,7 +14,7 @@ from models.gguf.info import read_gguf_info
 from models.llamacpp.context import Context
 from models.llamacpp.model import Model
 from server.engine.engine import Engine, EngineConfig
-from server.engine.speculation.speculation import Speculation
+from server.engine.speculation.speculation import PAUSE_STEPS, Speculation
 from server.ipc.model_spec import ModelSpec
 from server.worker.open.heads import open_head, open_own_head
 from server.worker.run import draft_head
@@ -121,6 +121,26 @@ def test_more_sequences_than_are_read_at_once_guess_all_the_same(
         for got, wanted in zip(session.answers(asks), expected, strict=True):
             assert got.tokens == wanted.tokens
         assert session.share > 0.7
+
+
+def test_a_head_that_rested_goes_on_with_what_came_since(demo: Model, head_path: Path) -> None:
+    asked = chat(demo, QUESTIONS[0])
+    with f32_context(demo) as context:
+        expected = Session(context).tokens(asked)
+    with f32_context(demo) as context:
+        head = head_of(context, head_path)
+        session = HeadSession(context, head)
+        id_ = session.submit(asked)
+        while not session.engine.stats.drafts_total:
+            session.step()
+        drafting, running = session.engine._speculation, session.engine._scheduler.running
+        assert drafting is not None
+        drafting.withdraw(running)
+        head.rest(PAUSE_STEPS // 2)
+        n_before = session.engine.stats.drafts_total
+        session.run()
+        assert list(session.outcomes[id_].tokens[0]) == expected
+        assert session.engine.stats.drafts_total > n_before + 2
 
 
 def test_preemption_changes_nothing(demo: Model, head_path: Path) -> None:

@@ -169,6 +169,9 @@ class Oracle:
             guesses.append([7 if (at + i) % 7 == 3 else token for i, token in enumerate(guess)])
         return guesses
 
+    def rest(self, n_steps: int) -> None:
+        pass
+
     def close(self, sequence: Sequence) -> None:
         pass
 

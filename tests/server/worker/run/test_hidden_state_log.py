@@ -45,6 +45,14 @@ def test_states_that_are_missing_at_the_end_are_all_missing() -> None:
     assert states(log_of([5, 6]), [5, 6, 7, 8])[1] == []
 
 
+def test_a_cleared_log_begins_where_the_next_token_stands() -> None:
+    log = log_of([5, 6, 7])
+    log.clear()
+    assert states(log, [5, 6, 7, 8])[1] == []
+    log.add(3, [8], rows([8]))
+    assert states(log, [5, 6, 7, 8, 9]) == (3, [8])
+
+
 @pytest.mark.parametrize("position", [5, 1])
 def test_states_begin_where_a_slot_was_computed(position: int) -> None:
     """What was shared or restored before wasn't computed here."""
