@@ -1,4 +1,4 @@
-"""The contract between `Fleet` and whatever places its replicas: deployments, their handles, addresses.
+"""The contract between `Fleet` and what places its replicas: deployments, their handles, addresses.
 
 Types only: `server.cluster.fleet` knows deployments by these alone, `server.cluster.replica_service` is what
 a replica does with a call, and what carries the calls (Ray Serve, or a test) stands in between. All that it
@@ -35,22 +35,13 @@ class ReplyTo(msgspec.Struct, frozen=True, array_like=True):
     """Whoever connects has to send this first."""
 
 
-class Refusal(msgspec.Struct, frozen=True, array_like=True):
-    """An error that a replica answers with, as the caller is to raise it."""
-
-    kind: str
-    """The name of the error class in `models.errors`."""
-    message: str
-    param: str | None = None
-    code: str | None = None
-    retry_after_s: float | None = None
-
-
 class ReplicaInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A replica's facts, once its model is loaded."""
 
     statuses: list[ModelStatus]
     """The names that it serves; the first is its model's."""
+    version: str = ""
+    """Its deployment's version when it was started."""
 
 
 class DeploymentHandle(Protocol):
@@ -63,8 +54,9 @@ class DeploymentHandle(Protocol):
     async def run(self, prefix_key: str, name: str, frame: bytes, reply_to: ReplyTo) -> bytes:
         """Have `ReplicaService.run(name, frame, reply_to)` done, and return what it returned.
 
-        Calls with the same `prefix_key` go to the same replica as long as it takes them: it may hold the
-        beginning of the prompt. With an empty one, any will do.
+        `name` is one of the replica's own names, empty for its model. Calls with the same `prefix_key` go to
+        the same replica as long as it takes them: it may hold the beginning of the prompt. With an empty one,
+        any will do.
         """
 
     async def ask(self, name: str, frame: bytes) -> bytes:
@@ -87,7 +79,7 @@ class Deployment:
     handle: DeploymentHandle
     """The calls to its replicas; the same object as long as it is the same deployment."""
     version: str = ""
-    """It changes with what is deployed by that name: then replicas are asked anew what they serve."""
+    """It changes with what is deployed by that name; replicas tell theirs with what they serve."""
     n_replicas: int = 0
     """The number of replicas that answer."""
     problem: str | None = None

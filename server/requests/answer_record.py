@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Self
 
 from server.engine.events import (
     ChoiceEnd,
@@ -15,7 +16,11 @@ from server.engine.events import (
     Timings,
     Usage,
 )
-from server.engine.resumption import Beginning
+from server.engine.resumption import Beginning, Resumption, cannot_resume, unpacked
+from server.ipc.messages import Generate
+
+MAX_WORKERS = 2
+"""So many workers of one server may have one request: one whose second dies, too, may be the reason."""
 
 
 class ChoiceRecord:
@@ -40,6 +45,7 @@ class AnswerRecord:
 
     __slots__ = (
         "_began_s",
+        "_ended_before",
         "_first_delta_s",
         "_is_resumed",
         "_n_prompt_parts",
@@ -48,11 +54,12 @@ class AnswerRecord:
         "created_s",
         "ended",
         "is_scored",
+        "max_workers",
         "n_workers",
         "started",
     )
 
-    def __init__(self, n_choices: int, now_s: float) -> None:
+    def __init__(self, n_choices: int, now_s: float, max_workers: int = MAX_WORKERS) -> None:
         """`now_s`: the time at which the request is sent for the first time."""
         self.choices = [ChoiceRecord() for _ in range(n_choices)]
         self.created_s = now_s
@@ -61,13 +68,28 @@ class AnswerRecord:
         self.ended: dict[int, ChoiceEnd] = {}
         """The choices that have ended."""
         self.n_workers = 0
-        """The number of workers that have had the request."""
+        """The number of workers that have had the request, or were to have it."""
+        self.max_workers = max_workers
+        """So many may have it."""
         self.is_scored = False
         """True once all of the prompt's scores have come."""
         self._n_prompt_parts = 0
         self._began_s = now_s
         self._first_delta_s: float | None = None
         self._is_resumed = False
+        self._ended_before: frozenset[int] = frozenset()
+        """The choices that had ended when the request came."""
+
+    @classmethod
+    def of(cls, request: Generate, now_s: float, max_workers: int = MAX_WORKERS) -> Self:
+        """Return the record of a request that comes now, with what had come of it if it has begun elsewhere.
+
+        Raises RequestError for one that came damaged.
+        """
+        record = cls(request.n, now_s, max_workers)
+        if request.resumption is not None:
+            record._begin_with(request.resumption, now_s)
+        return record
 
     def on_delta(self, event: Delta, now_s: float) -> None:
         """Take a delta, which the client has from now on."""
@@ -105,12 +127,16 @@ class AnswerRecord:
     @property
     def has_tokens(self) -> bool:
         """True once a part of the answer has come."""
-        return self._first_delta_s is not None or bool(self.ended)
+        return self._first_delta_s is not None or bool(self.ended or self._ended_before)
 
     @property
     def has_all(self) -> bool:
         """True if every choice has ended, so that only the `Finish` is missing."""
-        return len(self.ended) == len(self.choices)
+        return len(self.ended) + len(self._ended_before) == len(self.choices)
+
+    def has_ended(self, index: int) -> bool:
+        """Return True if a choice has ended."""
+        return index in self.ended or index in self._ended_before
 
     @property
     def is_within_scores(self) -> bool:
@@ -155,3 +181,18 @@ class AnswerRecord:
                 context_shifts=last.timings.context_shifts,
             ),
         )
+
+    def _begin_with(self, so_far: Resumption, now_s: float) -> None:
+        """Take what had come before this request came."""
+        self.beginning, self.is_scored = so_far.beginning, so_far.is_scored
+        self.created_s = now_s - so_far.age_s
+        if so_far.first_token_age_s is not None:
+            self._first_delta_s = now_s - so_far.first_token_age_s
+        left = {choice.index: choice for choice in so_far.choices}
+        self._ended_before = frozenset(range(len(self.choices))) - left.keys()
+        if self.has_all:
+            raise cannot_resume("none of its choices is left")
+        for index, record in enumerate(self.choices):
+            if (choice := left.get(index)) is not None:
+                record.tokens.extend(unpacked(choice.tokens))
+                record.n_characters, record.has_echo = choice.n_characters, choice.has_echo

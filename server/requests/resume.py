@@ -8,9 +8,6 @@ from server.engine.resumption import ChoiceSoFar, Resumption
 from server.ipc.messages import Generate
 from server.requests.answer_record import AnswerRecord
 
-MAX_WORKERS = 2
-"""So many workers may have one request: one whose second dies, too, may be the reason."""
-
 
 def can_resume(record: AnswerRecord) -> bool:
     """Return True if the request can go on in one more worker after what has come of it.
@@ -18,7 +15,7 @@ def can_resume(record: AnswerRecord) -> bool:
     After a token it can't with samplers whose state follows the tokens' probabilities (mirostat; XTC with a
     seed), nor within the scores of a prompt.
     """
-    if record.n_workers >= MAX_WORKERS:
+    if record.n_workers >= record.max_workers:
         return False
     if not record.is_begun:
         return True
@@ -43,7 +40,7 @@ def resume(request: Generate, record: AnswerRecord, now_s: float) -> Generate:
             has_echo=choice.has_echo,
         )
         for index, choice in enumerate(record.choices)
-        if index not in record.ended
+        if not record.has_ended(index)
     )
     return msgspec.structs.replace(
         request,

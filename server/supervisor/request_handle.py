@@ -4,43 +4,73 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from models.errors import CorralError, WorkerDied
 from server.engine.events import Failure
 from server.ipc.messages import Generate, Work
 from server.metrics.request_meter import RequestMeter
-from server.requests.answer_record import AnswerRecord
-from server.requests.resume import MAX_WORKERS, resume
-from server.supervisor.core_share import CoreShare
+from server.requests.answer_record import MAX_WORKERS, AnswerRecord
+from server.requests.resume import resume
 from server.supervisor.load_wait import StillLoading
-from server.supervisor.process.failures import AnswerCut
-from server.supervisor.process.worker_process import WorkerProcess
+from server.supervisor.process.failures import AnswerCut, ResumeRefused
+from server.supervisor.process.request_stream import RequestStream
 from server.supervisor.protocol import EventListener
 
-Lease = Callable[[WorkerDied | None], AbstractAsyncContextManager[WorkerProcess]]
+
+class RequestRunner(Protocol):
+    """A worker process, or a replica on some other machine: it runs a request."""
+
+    @property
+    def alive(self) -> bool:
+        """False once it has gone, so that the next one needn't wait for its end."""
+
+    def open(
+        self,
+        request: Work,
+        listener: EventListener,
+        meter: RequestMeter | None = None,
+        record: AnswerRecord | None = None,
+    ) -> RequestStream:
+        """Send the request; `listener` gets its events, as `RequestStream` says. `close` it in any case."""
+
+    def close(self, request_id: str) -> None:
+        """Cancel the request if it hasn't ended."""
+
+    async def ended(self) -> object:
+        """Wait until it is gone. Only after it has told that it ends."""
+
+
+Lease = Callable[[WorkerDied | None], AbstractAsyncContextManager[RequestRunner]]
 
 
 class RequestHandle:
     """An `EventSource`.
 
     `lease(None)` is entered for the worker that is to have the request, and left at its end; after a death it
-    is called once more with that error, and may raise it. Nothing is sent before `subscribe`.
+    is called again with that error, and may raise it. Nothing is sent before `subscribe`.
 
-    The second worker begins what the first hadn't begun, and goes on with an answer whose beginning came: the
-    listener sees a pause. Where that can't be, the answer ends with the error of the death.
+    The next worker begins what the one before hadn't begun, and goes on with an answer whose beginning came:
+    the listener sees a pause. Where that can't be, the answer ends with the error of the death.
     """
 
     def __init__(
-        self, request: Work, lease: Lease, share: CoreShare, meter: RequestMeter | None = None
+        self,
+        request: Work,
+        lease: Lease,
+        meter: RequestMeter | None = None,
+        *,
+        max_workers: int = MAX_WORKERS,
     ) -> None:
-        self._share = share
+        """`max_workers`: so many may have the request, one after the other."""
         self._request = request
         self._lease = lease
         self._meter = meter
+        self._max_workers = max_workers
 
     async def subscribe(self, listener: EventListener) -> None:
-        """Run the request, on a second worker if the first dies; see `EventSource`."""
+        """Run the request, on another worker if one dies; see `EventSource`."""
         meter = self._meter
         if meter is None:
             await self._run(listener)
@@ -54,8 +84,12 @@ class RequestHandle:
 
     async def _run(self, listener: EventListener) -> None:
         request, died, failure = self._request, None, None
-        record = AnswerRecord(request.n, time.monotonic()) if isinstance(request, Generate) else None
-        for number in range(1, MAX_WORKERS + 1):
+        record = None
+        if isinstance(request, Generate):
+            record = AnswerRecord.of(request, time.monotonic(), self._max_workers)
+        for number in range(1, self._max_workers + 1):
+            if record is not None:
+                record.n_workers = number
             try:
                 await self._run_in_one(request, listener, record, died)
             except AnswerCut as cut:
@@ -71,12 +105,13 @@ class RequestHandle:
                 self._fail(failure or _unavailable(self._request.id, error), listener)
                 return
             except CorralError as error:
-                if failure is not None:
+                if number < self._max_workers and isinstance(error, WorkerDied | ResumeRefused):
+                    died = error if isinstance(error, WorkerDied) else died
+                elif failure is not None:
                     self._fail(failure, listener)
                     return
-                if not isinstance(error, WorkerDied) or number == MAX_WORKERS:
+                else:
                     raise
-                died = error
             else:
                 return
 
@@ -88,13 +123,9 @@ class RequestHandle:
         died: WorkerDied | None,
     ) -> None:
         """Run the request in one worker. Raises what a `RequestStream` does, and what the lease raises."""
-        async with AsyncExitStack() as stack:
-            worker = await stack.enter_async_context(self._lease(died))
+        async with self._lease(died) as worker:
             if self._meter is not None and not (record is not None and record.is_begun):
                 self._meter.sent()
-            stack.enter_context(self._share.running(worker, request))
-            if record is not None:
-                record.n_workers += 1
             stream = worker.open(request, listener, self._meter, record)
             try:
                 await stream.ended

@@ -35,6 +35,7 @@ from server.metrics.figures import FigureBook
 from server.metrics.origin import current_origin
 from server.metrics.request_meter import RequestMeter
 from server.metrics.samples import WorkerSample
+from server.requests.answer_record import MAX_WORKERS
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
@@ -165,7 +166,8 @@ class Supervisor:
             return False
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
-    def generate(self, name: str, request: Work) -> RequestHandle:
+    def generate(self, name: str, request: Work, *, max_workers: int = MAX_WORKERS) -> RequestHandle:
+        """Return the request's events; after a death it goes on in up to `max_workers` of them."""
         request = self._with_adapters(name, request)
         meter = RequestMeter(
             self.figures,
@@ -179,9 +181,9 @@ class Supervisor:
                 raise died
             entry = self._host(name).entry
             meter.assign(entry.name, entry.type)
-            return self._lease(name, request.keep_alive_s)
+            return self._lease_for(name, request)
 
-        return RequestHandle(request, lease, self._share, meter)
+        return RequestHandle(request, lease, meter, max_workers=max_workers)
 
     async def ask(
         self,
@@ -236,6 +238,13 @@ class Supervisor:
         """Have a ready worker of the model. Raises ModelNotFound, and what `HostedModel.worker` raises."""
         async with self._host(name).lease(keep_alive_s) as worker:
             yield worker
+
+    @asynccontextmanager
+    async def _lease_for(self, name: str, request: Work) -> AsyncIterator[WorkerProcess]:
+        """Have a ready worker, and let others know that the request runs in it."""
+        async with self._lease(name, request.keep_alive_s) as worker:
+            with self._share.running(worker, request):
+                yield worker
 
     def _call_id(self) -> str:
         return f"call-{next(self._ids)}"

@@ -1,7 +1,7 @@
 """One worker process as the API process sees it: its socket, who gets what it says, how it ended.
 
-connection.py      `WorkerConnection`: the API process's end of a worker's socket, which passes on each
-                   message.
+connection.py      `FrameConnection`: one end of a socket of frames, which passes on each message;
+                   `WorkerConnection`.
 dispatcher.py      `Dispatcher`: hands a worker's messages to the requests, calls and load that wait for them.
 exit_report.py     `ExitReport`: how and why a worker process ended, in one line for a user. Pure.
 failures.py        A worker's refusals and its death, as errors for callers and as events for running

@@ -1,4 +1,4 @@
-"""`WorkerConnection`: the API process's end of a worker's socket, which passes on each message.
+"""`FrameConnection`: one end of a socket of frames, which passes on each message; `WorkerConnection`.
 
 A protocol rather than a stream reader: no task has to wake between a token's arrival and its way to the
 client.
@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from server.ipc.frames import HEADER, FrameError, decode_reply, frame_length
 from server.ipc.messages import Reply
 
+M = TypeVar("M")
 
-class FrameReader:
-    """Cuts bytes that come in any pieces into frames, and calls `take(message)` for each, in order."""
 
-    __slots__ = ("_held", "_take", "_wanted")
+class FrameReader(Generic[M]):
+    """Cuts bytes that come in any pieces into frames, and calls `take(message)` for each, in order.
 
-    def __init__(self, take: Callable[[Reply], None]) -> None:
+    `decode` makes a message of a payload, or raises FrameError.
+    """
+
+    __slots__ = ("_decode", "_held", "_take", "_wanted")
+
+    def __init__(self, take: Callable[[M], None], decode: Callable[[bytes], M]) -> None:
         self._take = take
+        self._decode = decode
         self._held = bytearray()
         self._wanted = HEADER.size
         """`_held` is parsed again once it has this many bytes."""
@@ -45,7 +51,7 @@ class FrameReader:
             if end > n_bytes:
                 self._wanted = end - start
                 break
-            self._take(decode_reply(data[begin:end]))
+            self._take(self._decode(data[begin:end]))
             start = end
         if start < n_bytes:
             self._held += data[start:]
@@ -55,15 +61,16 @@ TURN_BYTES = 64 << 10
 """After so many bytes the event loop turns to others: they hold a few thousand logprobs."""
 
 
-class WorkerConnection(asyncio.Protocol):
-    """Calls `take` with each message. `closed` is done once nothing comes any more, whichever end closed.
+class FrameConnection(asyncio.Protocol, Generic[M]):
+    """Calls `take` with each message that `decode` makes of a frame.
 
-    Its result is the error in the worker's frames, or None.
+    `closed` is done once nothing comes any more, whichever end closed: its result is the error in the
+    other end's frames, or None.
     """
 
-    def __init__(self, take: Callable[[Reply], None]) -> None:
+    def __init__(self, take: Callable[[M], None], decode: Callable[[bytes], M]) -> None:
         self.closed: asyncio.Future[FrameError | None] = asyncio.get_running_loop().create_future()
-        self._reader = FrameReader(take)
+        self._reader = FrameReader(take, decode)
         self._transport: asyncio.Transport | None = None
         self._n_fed = 0
         """The bytes parsed since the loop has last turned to others on our behalf."""
@@ -76,7 +83,7 @@ class WorkerConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing() and not self.closed.done()
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Send a frame without waiting; what the worker hasn't read yet is buffered. Only while `open`."""
+        """Send a frame without waiting; what the other end hasn't read yet is buffered. Only while `open`."""
         assert self._transport is not None
         for part in parts:
             self._transport.write(part)
@@ -85,6 +92,16 @@ class WorkerConnection(asyncio.Protocol):
         """Close the connection; harmless when repeated."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close it without sending what is buffered; harmless when repeated."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def n_unsent_bytes(self) -> int:
+        """The bytes that were written and that the other end hasn't read yet, as far as they are here."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # --- called by the event loop ---
 
@@ -133,3 +150,10 @@ class WorkerConnection(asyncio.Protocol):
         except FrameError as error:
             self.closed.set_result(error)
             self.close()
+
+
+class WorkerConnection(FrameConnection[Reply]):
+    """The API process's end of a worker's socket."""
+
+    def __init__(self, take: Callable[[Reply], None]) -> None:
+        super().__init__(take, decode_reply)

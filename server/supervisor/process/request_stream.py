@@ -76,8 +76,8 @@ class RequestStream:
         self._hand_on(failure)
         return False
 
-    def refuse(self, error: WorkerDied) -> None:
-        """The worker is gone. Only while not `started`."""
+    def refuse(self, error: Exception) -> None:
+        """The worker is gone, or doesn't take the request. Only while not `started`."""
         self._end(error)
 
     # --- inside ---

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 
+from models.errors import RequestError
 from server.engine.engine import EngineConfig
 from server.engine.events import ChoiceEnd, Delta, Event, Failure, Finish, PromptScored, Started
 from server.engine.request import EngineRequest
@@ -157,6 +158,57 @@ def test_it_goes_on_from_a_third_engine_too() -> None:
             client.take(event)
     assert n_before > 10
     check_alike(asked, client.outcome, undisturbed(asked))
+
+
+@pytest.mark.parametrize("name", ["stop strings", "choices", "echo", "grammar"])
+def test_whoever_gets_a_request_that_has_begun_can_hand_it_on(name: str) -> None:
+    asked = ASKED[name]
+    wanted = undisturbed(asked)
+    for n_first in (1, 2, 9, 25):
+        client = Client(asked)
+        for events in steps_of(client.asked)[:n_first]:
+            for event in events:
+                client.take(event)
+        if not can_resume(client.record):
+            continue
+        first = client.next_request()
+        assert first.resumption is not None
+        sent = Generate(id=asked.id, prompt=TextPrompt(""), params=asked.params, n=asked.n)
+        sent = msgspec.structs.replace(sent, resumption=first.resumption)
+        between = AnswerRecord.of(sent, 100.0)
+        assert resume(sent, between, 101.0).resumption == msgspec.structs.replace(
+            first.resumption, age_s=1.0, first_token_age_s=1.0 if client.record.has_tokens else None
+        )
+        for events in steps_of(first)[:4]:
+            for event in events:
+                client.take(event)
+                if isinstance(event, Delta):
+                    between.on_delta(event, 100.0)
+                else:
+                    between.on_event(event, 100.0)
+        assert between.has_tokens == client.record.has_tokens
+        if client.outcome.terminal is None:
+            second = resume(sent, between, 100.0).resumption
+            assert second == resume(sent, client.record, 100.0).resumption
+            for events in steps_of(replace(first, resumption=second)):
+                for event in events:
+                    client.take(event)
+        check_alike(asked, client.outcome, wanted)
+
+
+def test_a_request_that_came_damaged_is_refused() -> None:
+    client = Client(ASKED["choices"])
+    for events in steps_of(client.asked)[:3]:
+        for event in events:
+            client.take(event)
+    resumption = client.next_request().resumption
+    assert resumption is not None
+    sent = Generate(id="r", prompt=TextPrompt(""), params=SamplingParams(), n=3)
+    broken = msgspec.structs.replace(resumption.choices[0], tokens=b"abc")
+    for choices in ((), (broken,)):
+        damaged = msgspec.structs.replace(resumption, choices=choices)
+        with pytest.raises(RequestError, match="can't go on"):
+            AnswerRecord.of(msgspec.structs.replace(sent, resumption=damaged), 100.0)
 
 
 def test_samplers_without_a_replay_begin_anew_before_the_first_token() -> None:

@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 
+import msgspec
 import pytest
 
 from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started
+from server.engine.resumption import Beginning, ChoiceSoFar, Resumption, packed
 from server.metrics.families import request_families
 from server.supervisor.supervisor import Supervisor
-from tests.server.supervisor.conftest import MakeSupervisor, WriteScript
+from tests.server.openai.collect import Collector
+from tests.server.supervisor.conftest import MakeSupervisor, WriteScript, request
 from tests.server.supervisor.test_supervisor import Reader, collect, text_of, until
 
 WHOLE = "".join(f"{number} " for number in range(40))
@@ -58,6 +61,36 @@ async def test_clients_of_a_killed_worker_see_a_pause(
     assert counted["corral:prompt_tokens"] == 6 * 3 + 3
     success = families["corral:request_success"].samples
     assert sum(sample.value for sample in success if sample.labels["finished_reason"] == "stop") == 6
+
+
+async def test_an_answer_that_had_begun_elsewhere_goes_on_twice(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    supervisor = await ready(supervise(entry := script()))
+    beginning = Beginning(prompt=packed([1, 2, 3]), seed=1, has_replay=True)
+    so_far = ChoiceSoFar(index=0, tokens=packed(range(5)), n_characters=10)
+    resumption = Resumption(beginning=beginning, choices=(so_far,), first_token_age_s=0.1)
+    asked = msgspec.structs.replace(request("going 40 0.02"), resumption=resumption)
+    collector = Collector()
+    running = asyncio.create_task(supervisor.generate("one", asked).subscribe(collector))
+    await until(lambda: len(collector.events) > 3)
+    kill(supervisor)
+    await running
+    assert isinstance(collector.events[-1], Finish)
+    assert text_of(collector.events) == WHOLE[10:]
+    path = entry.path.with_name(f"{entry.path.name}.adapters")
+    began = [int(line.split()[-1]) for line in path.read_text().splitlines() if line.startswith("begin")]
+    assert began[0] == 5
+    assert began[1] > 5
+    alone = supervisor.generate("one", msgspec.structs.replace(asked, id="s"), max_workers=1)
+    collector = Collector()
+    running = asyncio.create_task(alone.subscribe(collector))
+    await until(lambda: len(collector.events) > 3)
+    kill(supervisor)
+    await running
+    end = collector.events[-1]
+    assert isinstance(end, Failure)
+    assert end.code == "worker_died"
 
 
 async def test_a_request_that_kills_its_workers_ends_with_the_second(

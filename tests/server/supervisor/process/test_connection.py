@@ -10,7 +10,7 @@ import pytest
 
 from server.engine.events import Delta
 from server.ipc import frames
-from server.ipc.frames import HEADER, FrameError, encode_frame
+from server.ipc.frames import HEADER, FrameError, decode_reply, encode_frame
 from server.ipc.messages import DetokenizeReply, Reply, StepEvents, TokenizeReply
 from server.supervisor.process.connection import FrameReader, WorkerConnection
 
@@ -26,7 +26,7 @@ BYTES = b"".join(encode_frame(message) for message in MESSAGES)
 @pytest.mark.parametrize("n_bytes", [1, 2, 3, 4, 5, 7, 100, 4096, len(BYTES) - 1, len(BYTES)])
 def test_pieces_of_any_size(n_bytes: int) -> None:
     taken: list[Reply] = []
-    reader = FrameReader(taken.append)
+    reader = FrameReader(taken.append, decode_reply)
     for start in range(0, len(BYTES), n_bytes):
         reader.feed(BYTES[start : start + n_bytes])
     assert taken == MESSAGES
@@ -34,7 +34,7 @@ def test_pieces_of_any_size(n_bytes: int) -> None:
 
 def test_each_is_handed_on_as_soon_as_it_is_whole() -> None:
     taken: list[Reply] = []
-    reader = FrameReader(taken.append)
+    reader = FrameReader(taken.append, decode_reply)
     frame = encode_frame(MESSAGES[0])
     reader.feed(frame + frame[:-1])
     assert len(taken) == 1
@@ -52,7 +52,7 @@ def test_each_is_handed_on_as_soon_as_it_is_whole() -> None:
 )
 def test_what_came_before_a_bad_frame_is_handed_on(bad: bytes, message: str) -> None:
     taken: list[Reply] = []
-    reader = FrameReader(taken.append)
+    reader = FrameReader(taken.append, decode_reply)
     with pytest.raises(FrameError, match=message):
         reader.feed(BYTES + bad)
     assert taken == MESSAGES
