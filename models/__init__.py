@@ -28,6 +28,8 @@ hub/                   The Hugging Face Hub: plans of downloads, transfers into 
 imports/               Models that other programs have on this disk, taken into the store without a copy.
 llamacpp/              The only code that touches llama.cpp's native library: one llama.cpp object per file.
 machine/               This machine: its processor, memory and devices, and the fit of a model.
+rpc/                   Servers of llama.cpp's RPC protocol, which compute a part of a model that is split over
+                       machines.
 store/                 The store of quantized models under CORRAL_HOME, with its manifests, locks and staging.
 """
 

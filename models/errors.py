@@ -25,6 +25,7 @@ CorralError                    base; `message` holds the fact, the limit and the
 ├── NotKept                    no response, conversation or item by that id; `param` goes to the wire
 ├── WorkerError                a model's process
 │   ├── WorkerDied             it ended while it had work
+│   ├── RpcServerError         a server that computes a part of a model is gone, busy, or another than needed
 │   └── WorkerBusy             its queue is full; `retry_after_s` says when to come back
 ├── RateLimited                an API key has used up what it may use; `retry_after_s` says until when
 └── RequestError               a client's request that can't be served; `param` and `code` go to the wire
@@ -181,6 +182,17 @@ class WorkerDied(WorkerError):
         self.retry_after_s = retry_after_s
         self.is_killed = is_killed
         self.is_remote = is_remote
+
+
+class RpcServerError(WorkerError):
+    """A server that computes a part of a split model is gone, busy, or of another version.
+
+    `retry_after_s`: when it is asked again.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class WorkerBusy(WorkerError):

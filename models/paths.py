@@ -44,6 +44,11 @@ class Paths:
         return self.home / "prefix-cache"
 
     @property
+    def rpc_cache_dir(self) -> Path:
+        """Tensors that clients of `corral cluster share --cache` have sent; can be deleted at any time."""
+        return self.home / "rpc-cache"
+
+    @property
     def locks_dir(self) -> Path:
         return self.home / "locks"
 

@@ -203,9 +203,10 @@ def main() -> int:
         if set_up(purpose, dict(os.environ), dependencies_only=options.dependencies_only):
             say(f"{PURPOSES[purpose].folder} is ready")
         if not options.dependencies_only:
-            from scripts import kernels  # it stands on this module
+            from scripts import kernels, rpc  # they stand on this module
 
             kernels.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
+            rpc.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
     except (SetUpError, compiler.CompilerMissing) as error:
         print(error, file=sys.stderr)
         return 1

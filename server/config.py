@@ -23,6 +23,7 @@ from pydantic import (
 from models.errors import ConfigError, InvalidReference, RequestError
 from models.parse_duration import parse_duration
 from models.reference import canonical_type
+from models.rpc.address import parse_servers
 from server.chat.named_templates import template_of
 from server.chat.prompt_formats import canonical_name
 from server.chat.template_file import InvalidTemplateFile, read_template
@@ -112,6 +113,15 @@ class ServerConfig(
         except InvalidTemplateFile as error:
             raise ValueError(error.message) from error
         return str(Path(value).resolve())
+
+    @field_validator("split")
+    @classmethod
+    def _servers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        is_private = bool(info.data.get("network_is_private"))
+        try:
+            return tuple(map(str, parse_servers(value, network_is_private=is_private)))
+        except ConfigError as error:
+            raise ValueError(error.message) from error
 
     @field_validator("default_type")
     @classmethod

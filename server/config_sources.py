@@ -21,7 +21,7 @@ from server.config import ENVIRONMENT_PREFIX, FLAG_NAMES, SETTINGS, ServerConfig
 _OTHER_VARIABLES = frozenset(
     {
         *("CORRAL_HOME", "CORRAL_CONFIG", "CORRAL_DEBUG", "CORRAL_TLS_CA"),
-        *("CORRAL_KERNELS_LIBRARY", "CORRAL_KERNELS_SET"),
+        *("CORRAL_KERNELS_LIBRARY", "CORRAL_KERNELS_SET", "CORRAL_RPC_LIBRARY"),
     }
 )
 _SERVICE_VARIABLE = re.compile(
@@ -43,7 +43,16 @@ _BY_FLAG: dict[str, str] = {
 """The settings that are also known in files and in the environment by the names of their flags."""
 _LISTS = frozenset(
     {
-        *("models", "api_keys", "cors_origins", "allowed_hosts", "lora", "dry_sequence_breakers", "tools"),
+        *(
+            "models",
+            "api_keys",
+            "cors_origins",
+            "allowed_hosts",
+            "lora",
+            "dry_sequence_breakers",
+            "split",
+            "tools",
+        ),
         *("model_keep_alive", "pin", "preload", "priority", "default_models"),
     }
 )

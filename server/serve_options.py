@@ -40,6 +40,16 @@ class ServeOptions(SamplingDefaults):
         " auto: as few as let the layers fit its free memory.",
     )
     cpu_moe: bool = setting(False, "Experts of all layers stay on the CPU.")
+    network_is_private: bool = setting(
+        False,
+        "Let --split name servers of other machines, unencrypted: only your machines are in the network.",
+    )
+    split: tuple[str, ...] = setting(
+        (),
+        "Servers of other machines (corral cluster share) that compute layers of a model too large for this"
+        " one: HOST:PORT, commas between or repeated; loopback or a tunnel's end, unless"
+        " --network-is-private.",
+    )
     pooling: PoolingName | None = setting(
         None,
         "Serve vectors of texts, made of their tokens' in this way, not answers; rank: a classifier's scores;"

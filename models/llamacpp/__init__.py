@@ -31,6 +31,10 @@ lora.py              LoRA adapters of a loaded model (llama_adapter_lora), and w
 model.py             `Model`: a loaded GGUF file, with weights, metadata and vocabulary (llama_model).
 projector.py         `Projector`: a model's eyes (a GGUF, `mmproj`), through llama.cpp's libmtmd: pixels to
                      embeddings.
+remote_layers.py     `RemoteLayers`: the devices of other machines that get a model's layers, and their
+                     shares.
+rpc.py               llama.cpp's RPC back end: servers that compute a part of a model, and the other end, such
+                     a server.
 sampler.py           SamplerChain: llama.cpp's chain of samplers (llama_sampler), which picks a token from
                      logits.
 sequence_state.py    The form of a saved sequence: llama.cpp's bytes, made independent of the number of KV
@@ -39,7 +43,7 @@ sequences.py         `Sequences`: the memory of a context, KV cache or recurrent
                      save.
 spm_cuts.py          `SPMCuts`: cuts inside ordinary text for SentencePiece vocabularies, with the tokens of
                      the whole.
-tensor_placement.py  `experts_on_cpu`: llama.cpp's overrides for tensors that don't go where their layer goes.
+tensor_placement.py  `kept_on_cpu`: llama.cpp's overrides for tensors that don't go where their layer goes.
 text_cuts.py         `TextCuts`: the places where a text can be cut so that its parts have the tokens of the
                      whole.
 thread_cores.py      `ThreadCores`: a core of its own for each thread that computes.

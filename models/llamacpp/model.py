@@ -15,7 +15,8 @@ from models.closing import Closing
 from models.errors import ModelLoadError
 from models.llamacpp import library
 from models.llamacpp.errors import reason
-from models.llamacpp.tensor_placement import experts_on_cpu
+from models.llamacpp.remote_layers import RemoteLayers
+from models.llamacpp.tensor_placement import kept_on_cpu
 from models.llamacpp.vocab import Vocab
 
 Progress = Callable[[float], bool]
@@ -69,6 +70,7 @@ class Model(Closing):
         use_extra_bufts: bool = True,
         use_host_buffers: bool = True,
         cpu_experts: Collection[int] = (),
+        remote: RemoteLayers | None = None,
         vocab_only: bool = False,
         no_alloc: bool = False,
         load_further_layers: bool = False,
@@ -78,6 +80,8 @@ class Model(Closing):
         """Load a GGUF file; of a split one, give the first part. Blocks without the GIL.
 
         `cpu_experts`: the experts of these layers stay in the host's memory where the layers go to a GPU.
+        `remote`: the layers go to devices of other machines, and the output matrix stays here: of a row of
+        logits only what makes it crosses the network.
         `use_extra_bufts=False` avoids weight repacking and AMX (slower; the way out of the AMX trap).
         `use_host_buffers`: beside a GPU, weights that stay lie where it can fetch them for many tokens at
         once; False: where the CPU's own kernels, also ours, find them repacked.
@@ -95,7 +99,9 @@ class Model(Closing):
         params.load_mode = 0 if no_alloc else (1 if use_mmap else 0) + (2 if use_mlock else 0)
         params.use_extra_bufts = use_extra_bufts
         params.no_host = not use_host_buffers
-        overrides = experts_on_cpu(cpu_experts) if cpu_experts else None
+        if remote is not None:
+            remote.write_to(params)
+        overrides = kept_on_cpu(cpu_experts, output=remote is not None)
         params.tensor_buft_overrides = None if overrides is None else ctypes.addressof(overrides)
         params.vocab_only = vocab_only
         params.no_alloc = no_alloc

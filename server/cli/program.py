@@ -90,7 +90,9 @@ COMMANDS: dict[str, Command] = {
         "server.cli.tune.command", "Measure what makes serving fastest on this machine, and keep it."
     ),
     "cluster": Command(
-        "server.cli.cluster", "Set up what stands before servers of several machines.", parts=("config",)
+        "server.cli.cluster",
+        "Use several machines: for one large model, or as one server.",
+        parts=("share", "config"),
     ),
     "doctor": Command("server.cli.doctor", "Check this machine, or a server for a client; say each fix."),
 }

@@ -27,6 +27,7 @@ METAVARS: Final = {
     "prompt_format": "NAME",
     "api_keys": "KEY",
     "cors_origins": "ORIGIN",
+    "split": "HOST:PORT",
     "allowed_hosts": "NAME",
     "lora": "PATH",
     "draft": "REF",

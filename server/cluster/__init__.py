@@ -19,4 +19,5 @@ run_table.py        `RunTable`: the requests that an API process has in replicas
 served_names.py     `ServedNames`: the names of a cluster's models in requests, and what is known of each.
                     Pure.
 sums.py             `sum_of_stats`: the counters of several workers as those of one. Pure.
+sharing/            `corral cluster share`: this machine computes layers of models that are served elsewhere.
 """

@@ -76,6 +76,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     n_parallel: int
     n_gpu_layers: int
+    servers: tuple[str, ...] = ()
+    """The layers on GPUs are those of servers of other machines, at these addresses."""
     n_cpu_expert_layers: int = 0
     """The experts of so many layers on GPUs are in the host's memory."""
     cpu_expert_bytes: int = 0

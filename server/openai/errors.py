@@ -99,6 +99,7 @@ TABLE: dict[type[CorralError], _Row] = {
     errors.NotKept: _Row(404, INVALID),
     errors.WorkerError: _Row(503, SERVER, retry_after_s=5),
     errors.WorkerDied: _Row(503, SERVER, code=WORKER_DIED, retry_after_s=1),
+    errors.RpcServerError: _Row(503, SERVER, code="rpc_server", retry_after_s=2),
     errors.WorkerBusy: _Row(429, RATE_LIMIT, code="rate_limit_exceeded", retry_after_s=1),
     errors.RateLimited: _Row(429, RATE_LIMIT, code="rate_limit_exceeded"),
     errors.RequestError: _Row(400, INVALID),

@@ -223,13 +223,18 @@ class _Placer:
             draft = max(needs.layer_kv, default=0) + needs.compute
         draft += 2 * HEAD_KEPT_TOKENS * options.parallel * facts.head_state_bytes
         extra_bytes = facts.adapter_bytes + draft + facts.projector_bytes
+        n_cpu_experts = needs.n_layer if options.cpu_moe else options.n_cpu_moe
+        if options.split:
+            extra_bytes += needs.output_weights
+            if n_cpu_experts == "auto":  # a layer in two places sends its tokens' states there and back
+                n_cpu_experts = 0
         gpu = plan_gpu(
             needs,
             memory.devices,
             # Adapters and the draft model follow the layers: here they may be on either side, or on both.
             GPU_MARGIN_BYTES + extra_bytes,
             n_layers=options.gpu_layers,
-            n_cpu_experts=needs.n_layer if options.cpu_moe else options.n_cpu_moe,
+            n_cpu_experts=n_cpu_experts,
         )
         verdict = fits_in_memory(
             needs, memory.available_bytes, gpu.n_layers, extra_bytes, cpu_experts=gpu.cpu_experts
@@ -255,6 +260,7 @@ class _Placer:
             checkpoints=self._checkpoint_bytes(trial, side),
             verdict=trial.verdict,
             wanted_verdict=wanted_verdict,
+            is_split=bool(self.options.split),
         )
 
     def _layout(self, n_ctx: int, n_stream: int) -> Layout:

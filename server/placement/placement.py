@@ -51,6 +51,8 @@ class Placement:
     """The host's memory takes the model, the adapters and the draft model at `n_ctx`, or it doesn't."""
     wanted_verdict: Verdict
     """The same at `n_ctx_wanted`."""
+    is_split: bool = False
+    """The layers for GPUs go to servers of other machines, and the output matrix stays here."""
 
     @property
     def fits_as_wanted(self) -> bool:
@@ -70,7 +72,7 @@ class Placement:
     @property
     def is_all_on_gpu(self) -> bool:
         """True if GPUs hold all layers, their experts and the output."""
-        return self.gpu_layers > self.model.n_layer and not self.cpu_experts
+        return self.gpu_layers > self.model.n_layer and not self.cpu_experts and not self.is_split
 
     @property
     def extra(self) -> int:

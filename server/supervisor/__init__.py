@@ -35,6 +35,7 @@ served_file.py       `ServedFile`: the file that a model is loaded from, and the
                      place.
 served_lengths.py    `ServedLengths`: each model's context and kind, decided once and told before the model is
                      loaded.
+server_watch.py      `ServerWatch`: waits until servers of other machines, which compute layers, answer again.
 service_layer.py     `ServiceLayer`: a `ModelService` around another one, for those that change some of its
                      methods.
 supervisor.py        `Supervisor`: all models together, as a `ModelService`.

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import msgspec
 
-from models.errors import CorralError, WorkerDied
+from models.errors import CorralError, RpcServerError, WorkerDied
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.policy import Policy
 
@@ -88,6 +88,10 @@ class FailureHistory:
         self._n_deaths += 1
         self.problem = error.message
 
+    def record_absence(self, error: RpcServerError) -> None:
+        """Show that the next start waits for a server of another machine; that is no death."""
+        self.problem = error.message
+
     def record_death(self, error: WorkerDied) -> None:
         """Count a death after the model was ready."""
         lived_s = self._clock_s() - self._ready_s
@@ -103,6 +107,8 @@ class FailureHistory:
         rest_s = self._policy.failed_retry_s
         if self.too_many_deaths and self._n_load_deaths == 0:
             rest_s = min(rest_s, self._policy.death_rest_s)  # it can be loaded: that is worth a try soon
+        if isinstance(failure, RpcServerError):  # to ask once more takes a moment
+            rest_s = min(rest_s, self._policy.server_retry_s)
         self._failure, self._retry_s = failure, self._clock_s() + rest_s
         self.problem = failure.public
         self._n_deaths = self._policy.max_deaths - 1 if self.too_many_deaths else 0

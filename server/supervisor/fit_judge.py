@@ -70,6 +70,8 @@ class FitJudge:
 def _fits(
     facts: ModelFacts, options: ServeOptions, available_bytes: int, devices: Sequence[Device]
 ) -> bool | None:
+    if options.split:  # only a worker asks the servers
+        return None
     seen = devices if options.gpu_layers != 0 else ()
     try:
         return place(facts, options, FreeMemory(available_bytes, seen)).wanted_verdict.fits

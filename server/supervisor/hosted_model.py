@@ -231,8 +231,9 @@ class HostedModel:
     async def worker(self) -> WorkerProcess:
         """Return a worker that is ready, starting or awaiting one if need be. All callers share one start.
 
-        Raises StillLoading when that takes too long, WorkerBusy when too many wait already, and the error of
-        a start that failed: WorkerDied, or the worker's own refusal (ModelLoadError, InvalidGGUF …).
+        Raises StillLoading when that takes too long, WorkerBusy when too many wait already, RpcServerError
+        while a server that computes a part is away, and the error of a start that failed: WorkerDied, or the
+        worker's own refusal (ModelLoadError, InvalidGGUF …).
         """
         lifecycle = self._lifecycle
         self.last_used_s = _now_s()
@@ -251,6 +252,7 @@ class HostedModel:
             raise WorkerError(
                 f"the model {self.entry.name} is being unloaded; send the request again in a moment"
             )
+        lifecycle.servers.raise_if_away()
         if self.state == "failed":
             lifecycle.failures.raise_recent_failure()
         self._load_wait.check()

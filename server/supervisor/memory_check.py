@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CorralError
 from models.gguf.info import read_gguf_info
+from models.machine.device import Device
 from models.machine.hardware import probe_devices
 from models.machine.host_memory import memory
+from models.rpc.probe import assumed_devices
 from server.ipc.model_spec import ModelSpec
 from server.placement.facts import FreeMemory
 from server.placement.place import place
@@ -54,8 +57,11 @@ async def need(spec: ModelSpec) -> Need:
 def place_now(spec: ModelSpec) -> Placement:
     """The placement that a worker started now would decide on. Blocks while a child lists the devices.
 
-    Raises InvalidGGUF and ContextError.
+    Servers of a split model, which only its worker asks, are taken to have room for all layers. Raises
+    InvalidGGUF and ContextError.
     """
     facts = read_facts(spec, read_gguf_info(Path(spec.path)))
-    devices, _ = probe_devices(PROBE_TIMEOUT_S) if spec.options.gpu_layers != 0 else ([], [])
+    devices: Sequence[Device] = assumed_devices(spec.options.split)
+    if not devices and spec.options.gpu_layers != 0:
+        devices, _ = probe_devices(PROBE_TIMEOUT_S)
     return place(facts, spec.options, FreeMemory(memory().available_bytes, devices))

@@ -41,6 +41,8 @@ class Policy:
     failed_restart_s: float = 30.0
     """A failed model of the start that was ready before is started again after this time, without a request:
     where a load balancer looks at `/ready`, none would come."""
+    server_retry_s: float = 2.0
+    """Servers of other machines that are away are asked again at this interval, at first sooner."""
     exit_wait_s: float = 2.0
     """A worker whose socket has closed may take this long to end before it is killed."""
     heartbeat_s: float = 5.0

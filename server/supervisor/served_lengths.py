@@ -49,13 +49,16 @@ def no_lengths(_specs: list[ModelSpec]) -> Lengths:
 def lengths_now(specs: list[ModelSpec]) -> Lengths:
     """Return the contexts that workers started now would choose, and kinds; none of a file that is damaged.
 
-    Blocks while files are read and a child lists the devices.
+    None either of a split model whose context isn't set, as only its worker asks the servers. Blocks while
+    files are read and a child lists the devices.
     """
     wants_devices = any(spec.options.gpu_layers != 0 for spec in specs)
     devices, _ = probe_devices(PROBE_TIMEOUT_S) if wants_devices else ([], [])
     free = FreeMemory(memory().available_bytes, devices)
     found: Lengths = {}
     for spec in specs:
+        if spec.options.split and spec.options.ctx is None:
+            continue
         try:
             facts = read_facts(spec, read_gguf_info(Path(spec.path)))
             n_ctx = place(facts, spec.options, free).n_ctx

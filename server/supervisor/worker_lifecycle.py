@@ -16,7 +16,7 @@ from typing import Protocol
 
 import psutil
 
-from models.errors import CorralError, WorkerDied, WorkerError
+from models.errors import CorralError, RpcServerError, WorkerDied, WorkerError
 from server.ipc.model_spec import ModelInfo
 from server.metrics.figures import WorkerFigures
 from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
@@ -28,6 +28,7 @@ from server.supervisor.process.worker_process import WorkerProcess
 from server.supervisor.process.worker_start import Spawn, start_worker
 from server.supervisor.protocol import ModelState
 from server.supervisor.served_file import ServedFile, Use
+from server.supervisor.server_watch import ServerWatch
 
 logger = logging.getLogger("corral.supervisor")
 
@@ -76,6 +77,8 @@ class WorkerLifecycle:
         self.closing = False
         """It is being ended; nobody starts it before that is done."""
         self.failures = FailureHistory(policy, _now_s)
+        self.servers = ServerWatch(policy)
+        """The servers of other machines that compute a part of the model, and are away."""
         self._file = file
         self._policy = policy
         self._spawn = spawn
@@ -86,6 +89,8 @@ class WorkerLifecycle:
         self._load: asyncio.Task[WorkerProcess] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopped: asyncio.Future[None] | None = None
+        self._follows_death = False
+        """The load that goes on replaces a worker that died after it was ready."""
         self._retry = Alarm(self.start)
         """The start that follows a failure without a request."""
 
@@ -145,6 +150,8 @@ class WorkerLifecycle:
                 await asyncio.sleep(self.failures.delay_s)
             else:
                 self.state = "loading"
+            if self._follows_death and (error := await self.servers.ask(self._file.spec.options.split)):
+                await self._await_servers(error)
             if not self.has_room:
                 await self._listener.make_room()
                 self.has_room = True
@@ -158,8 +165,14 @@ class WorkerLifecycle:
                     raise last_death(self._file.spec, error) from None
                 self._file.spec = safer_spec(self._file.spec, error, self.failures.n_load_deaths)
                 continue
+            except RpcServerError as error:
+                if not self._follows_death:  # whoever starts it hears at once of a server that isn't there
+                    raise
+                await self._await_servers(error)
+                continue
             self.worker, self.info, self.load_s = worker, info, _now_s() - began_s
             self.failures.record_ready()
+            self._follows_death = False
             self._figures.loads += 1
             self.progress = None
             self.state = "ready"
@@ -167,6 +180,16 @@ class WorkerLifecycle:
             self._watch = asyncio.create_task(self._watch_worker(worker), name=f"watch {key}")
             logger.info("%s is ready (process %d); matrix kernels: %s", key, worker.pid, kernels)
             return worker
+
+    async def _await_servers(self, error: RpcServerError) -> None:
+        """Return once all the servers answer again; others may have the memory meanwhile.
+
+        Requests that come now hear of it, and those that are here wait.
+        """
+        self.state, self.progress, self.has_room = "restarting", None, False
+        self._listener.on_freed()
+        self.failures.record_absence(error)
+        await self.servers.answer(self._file.spec.options.split, error)
 
     async def _load_once(self) -> tuple[WorkerProcess, ModelInfo]:
         """Start a worker and wait until it is ready. Raises what `start_worker` raises."""
@@ -180,6 +203,7 @@ class WorkerLifecycle:
 
     def _brought_up(self, task: asyncio.Task[WorkerProcess]) -> None:
         self._load = None
+        self._follows_death = False
         if task.cancelled():
             self._free()
             return
@@ -247,6 +271,7 @@ class WorkerLifecycle:
             "%s; starting it again%s", died.message, f" in {delay_s:.0f} s" if delay_s >= 1 else ""
         )
         self.state = "restarting"
+        self._follows_death = True
         _ = self.start()
 
     async def _ended(self, worker: WorkerProcess) -> ExitReport:

@@ -13,7 +13,7 @@ import pytest
 from scripts import kernel_units, kernels
 from tests.docker.files import ROOT, Instructions, dockerfile, instructions
 
-MODULES = ("scripts.environment", "scripts.kernels")
+MODULES = ("scripts.environment", "scripts.kernels", "scripts.rpc")
 
 
 def build_stage() -> Instructions:
@@ -86,6 +86,14 @@ def test_the_kernels_are_built_after_the_wheel_and_of_all_their_sources() -> Non
 def test_the_kernels_are_there_before_the_environment_is_slimmed_and_checked() -> None:
     (last,) = (i for i, (name, rest) in enumerate(build_stage()) if name == "RUN" and "slim.sh" in rest)
     assert step_of("scripts.kernels") < last
+
+
+def test_the_rpc_back_end_is_built_after_the_wheel_and_may_be_missing() -> None:
+    assert step_of("scripts.environment") < step_of("scripts.rpc")
+    (last,) = (i for i, (name, rest) in enumerate(build_stage()) if name == "RUN" and "slim.sh" in rest)
+    assert step_of("scripts.rpc") < last
+    command = build_stage()[step_of("scripts.rpc")][1]
+    assert command.endswith('|| echo "warning: the image serves no split models" >&2')
 
 
 def test_without_the_kernels_the_image_is_built_and_says_so() -> None:

@@ -121,6 +121,10 @@ def test_values_in_other_spellings() -> None:
         ({"cors_origins": ["https://app.example/page"]}, {}, None, ("--cors-origin", "https://app.example")),
         ({"cors_origins": ["https://*.example"]}, {}, None, ("--cors-origin", "or *")),
         ({}, {"CORRAL_CORS_ORIGINS": "https://a.example b"}, None, ("CORRAL_CORS_ORIGINS", "a scheme and")),
+        ({"split": ["127.0.0.1"]}, {}, None, ("--split", "give HOST:PORT")),
+        ({"split": ["[::1]:50052"]}, {}, None, ("--split", "IPv6")),
+        ({"split": ["10.0.0.1:50052"]}, {}, None, ("--split", "--network-is-private")),
+        ({}, {"CORRAL_SPLIT": "127.0.0.1:1,127.0.0.1:1"}, None, ("CORRAL_SPLIT", "named twice")),
         ({}, {"CORRAL_ALOWED_HOSTS": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
     ],
 )
@@ -154,6 +158,7 @@ def test_a_bad_value_is_not_shown_as_it_may_be_a_key() -> None:
     [
         "CORRAL_HOME",
         "CORRAL_KERNELS_LIBRARY",
+        "CORRAL_RPC_LIBRARY",
         "CORRAL_KERNELS_SET",
         "CORRAL_SERVICE_HOST",
         "CORRAL_PORT_8000_TCP",

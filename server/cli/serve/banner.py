@@ -123,7 +123,10 @@ async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
     ]
     with suppress(WorkerError):  # it may be restarting; the log says so
         parts.append(f"memory {size((await supervisor.stats(name)).rss_bytes)}")
-    parts.append(f"{info.n_gpu_layers} layers on the GPU" if info.n_gpu_layers else "on the CPU")
+    if info.servers:
+        parts.append(f"layers at {', '.join(info.servers)}")
+    else:
+        parts.append(f"{info.n_gpu_layers} layers on the GPU" if info.n_gpu_layers else "on the CPU")
     if info.n_cpu_expert_layers:
         parts.append(f"experts of {info.n_cpu_expert_layers} of them on the CPU")
     if info.kernels.by == "corral":

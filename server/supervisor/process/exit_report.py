@@ -39,6 +39,8 @@ class ExitReport:
     """The last lines that the process wrote to stderr."""
     verdict: str | None = None
     """The supervisor ended the process for this reason, if it did."""
+    servers: tuple[str, ...] = ()
+    """The addresses of servers of other machines that computed a part of its model."""
 
     @property
     def signal_name(self) -> str | None:
@@ -55,12 +57,19 @@ class ExitReport:
         """The end in one line: `SIGKILL`, `SIGABRT: GGML_ASSERT(…) failed`, `exit status 1: …`."""
         ended = self.signal_name or f"exit status {self.returncode}"
         reason = self.verdict or reason_line(self.stderr)
+        if self.is_remote and self.servers:
+            reason = f"{reason}; layers are computed at {', '.join(self.servers)}"
         return f"{ended}: {reason}" if reason else ended
 
     @property
     def is_remote(self) -> bool:
-        """True if llama.cpp ended the process because another machine, that computes a part, failed it."""
-        return self.verdict is None and _RPC_MARK in (reason_line(self.stderr) or "")
+        """True if another machine, that computes a part, failed it.
+
+        llama.cpp ended the process for it, or the supervisor because it waited for too long.
+        """
+        if self.verdict is not None:
+            return bool(self.servers)
+        return _RPC_MARK in (reason_line(self.stderr) or "")
 
     @property
     def hint(self) -> str | None:

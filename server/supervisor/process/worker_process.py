@@ -323,7 +323,7 @@ class WorkerProcess:
         return self._report(returncode)
 
     def _report(self, returncode: int) -> ExitReport:
-        return ExitReport(returncode=returncode, stderr=self._stderr.lines, verdict=self._verdict)
+        return ExitReport(returncode, self._stderr.lines, self._verdict, self.spec.options.split)
 
     async def _watch_for_hang(self) -> None:
         """Kill a worker that is stopped, is stuck in a step, or has work and is silent though it is asked."""

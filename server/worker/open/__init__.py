@@ -11,6 +11,7 @@ loading.py          `load`: makes a `ModelSpec` a model that is loaded, warm and
 parts.py            The frozen parts of a served model, and what the openers of all kinds have in common.
 pooled.py           The opener of models that make vectors or scores: encoders, causal embedders,
                     cross-encoders.
+servers.py          The servers that compute a part of a split model: asked what they have, then connected to.
 step_times.py       `measure_steps`: the time of a few sizes of steps in a new context, for the engine's
                     `StepCost`.
 warm_up.py          `warm_up`: computes once in a new context, and measures what its memory can do.

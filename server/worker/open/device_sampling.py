@@ -35,7 +35,7 @@ def choose_device_sampling(spec: ModelSpec, context: Context, *, has_head: bool 
     speculates = has_head or spec.draft_path is not None or spec.options.speculate == "ngram"
     if spec.options.device_sampling == "off" or speculates:
         return False
-    on_gpu = output_is_on_gpu(context.model, library.devices())
+    on_gpu = not spec.options.split and output_is_on_gpu(context.model, library.devices())
     return on_gpu and open_device_sampling(context, measure=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from models.errors import ModelLoadError
@@ -11,9 +11,11 @@ from models.gguf.head_rules import HEAD_KIND
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.llamacpp import library
 from models.llamacpp.model import Model
+from models.llamacpp.remote_layers import RemoteLayers
 from models.machine.fit import format_bytes
 from models.machine.hardware import usable_cores
 from models.machine.host_memory import memory
+from models.rpc.probe import RpcServer, devices_of
 from server.ipc.model_spec import ModelSpec
 from server.kernels.use import KernelChoice, choose_kernels
 from server.placement.facts import FreeMemory
@@ -22,6 +24,7 @@ from server.placement.placement import Placement
 from server.placement.read_facts import drafts_itself, read_facts
 from server.worker.open.kinds import KINDS, Kind, kind_of
 from server.worker.open.parts import LoadedFile, LoadedModel, Opener
+from server.worker.open.servers import ask_servers, connect
 from server.worker.run.context_decoder import DecodeListener
 
 logger = logging.getLogger("corral.worker")
@@ -47,12 +50,14 @@ def load(
             "serve its model with --draft and this file" if info.kind == HEAD_KIND else "give a model's GGUF"
         )
         raise ModelLoadError(f"{info.path.name} is of kind '{info.kind}', not a model; {fix}")
-    library.load()
     options = spec.options
-    placement = place_here(spec, info)
+    servers = ask_servers(options)
+    library.load()
+    placement = place_here(spec, info, servers)
     say_placement(spec.name, info, placement)
+    remote = connect(servers, placement, options)
     choice = choose_kernels(options, is_all_on_gpu=placement.is_all_on_gpu, death=spec.kernels_death)
-    model = _load(spec, info, placement, choice, on_progress)
+    model = _load(spec, info, placement, choice, remote, on_progress)
     try:
         kernels = choice.report()
     except ModelLoadError:
@@ -70,6 +75,7 @@ def _load(
     info: GGUFInfo,
     placement: Placement,
     choice: KernelChoice,
+    remote: RemoteLayers | None,
     on_progress: Callable[[float], None],
 ) -> Model:
     """Load the weights, those of a layer that drafts among them, unless that isn't whole."""
@@ -79,6 +85,7 @@ def _load(
             info.path,
             n_gpu_layers=placement.gpu_layers,
             cpu_experts=placement.cpu_experts,
+            remote=remote,
             use_host_buffers=not choice.computes(info, experts_stay=bool(placement.cpu_experts)),
             use_mmap=spec.options.use_mmap,
             use_mlock=spec.options.use_mlock,
@@ -96,9 +103,13 @@ def _load(
     return load_with(further_layers=False)
 
 
-def place_here(spec: ModelSpec, info: GGUFInfo) -> Placement:
-    """Place the model in the memory that is free now. Raises InvalidGGUF and ContextError."""
-    free = FreeMemory(memory().available_bytes, library.devices())
+def place_here(spec: ModelSpec, info: GGUFInfo, servers: Sequence[RpcServer] = ()) -> Placement:
+    """Place the model in the memory that is free now: here and on GPUs, or on servers if there are any.
+
+    Raises InvalidGGUF and ContextError.
+    """
+    devices = devices_of(servers) if servers else library.devices()
+    free = FreeMemory(memory().available_bytes, devices)
     return place(read_facts(spec, info), spec.options, free)
 
 

@@ -125,6 +125,7 @@ def describe(
         size_bytes=model.size_bytes,
         n_parallel=file.spec.options.parallel,
         n_gpu_layers=min(model.n_gpu_layers, model.n_layer + 1),
+        servers=file.spec.options.split,
         n_cpu_expert_layers=len(file.placement.cpu_experts),
         cpu_expert_bytes=file.placement.model.experts_of(file.placement.cpu_experts),
         description=model.desc,

@@ -32,6 +32,7 @@ def test_every_error_of_ours_is_in_the_table() -> None:
         ),
         (ours.WorkerBusy("m", 2.2), 429, "rate_limit_error", None, "rate_limit_exceeded", "3"),
         (ours.WorkerDied("m"), 503, "server_error", None, "worker_died", "1"),
+        (ours.RpcServerError("m"), 503, "server_error", None, "rpc_server", "2"),
         (ours.WorkerError("m"), 503, "server_error", None, None, "5"),
         (ours.ModelLoadError("m"), 500, "server_error", None, "model_load_failed", None),
         (ours.StoreError("m"), 500, "server_error", None, None, None),

@@ -372,6 +372,18 @@ def test_experts_stay_on_the_host_where_the_gpu_is_too_small_for_them(mixture: M
     assert place(mixture, replace(OPTIONS, cpu_moe=True), PLENTY).cpu_experts == ()
 
 
+def test_servers_get_whole_layers_and_the_output_stays_here(mixture: ModelFacts) -> None:
+    options = replace(OPTIONS, split=("127.0.0.1:50052",))
+    whole = place(mixture, options, FreeMemory(64 * GIB, [gpu(16 * GIB)]))
+    assert (whole.gpu_layers, whole.cpu_experts, whole.is_split) == (3, (), True)
+    assert not whole.is_all_on_gpu, "our kernels compute the output"
+    on_gpu = place(mixture, OPTIONS, FreeMemory(64 * GIB, [gpu(16 * GIB)]))
+    needs = whole.model
+    assert whole.verdict.needed_bytes == on_gpu.verdict.needed_bytes + needs.output_weights
+    small = place(mixture, options, FreeMemory(64 * GIB, [gpu(8 * GIB)]))
+    assert (small.gpu_layers, small.cpu_experts) == (2, ()), "no layer is in two places"
+
+
 def test_a_longer_context_takes_no_experts_from_a_gpu(mixture: ModelFacts) -> None:
     info = mixture.model
     assert isinstance(info, GGUFInfo)

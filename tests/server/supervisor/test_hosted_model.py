@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from models.errors import WorkerError
+from models.errors import RpcServerError, WorkerError
 from server.ipc.model_spec import ModelSpec
 from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.hosted_model import HostedModel, Hosting
@@ -63,4 +64,17 @@ async def test_a_failed_model_is_tried_again_after_a_while() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await model.worker()
+    assert starts.n == 2
+
+
+async def test_a_server_that_was_never_there_is_the_loads_own_error_and_asked_again_soon() -> None:
+    starts = Starts(RpcServerError("the server 127.0.0.1:1 can't be reached"))
+    model = model_of(starts, Policy(server_retry_s=0.1))
+    for _ in range(2):
+        with pytest.raises(RpcServerError, match="can't be reached"):
+            await model.worker()
+    assert (model.state, starts.n) == ("failed", 1)
+    await asyncio.sleep(0.15)
+    with pytest.raises(RpcServerError, match="can't be reached"):
+        await model.worker()
     assert starts.n == 2

@@ -139,6 +139,17 @@ async def test_all_wanted_layers_must_fit_the_gpu(
     assert await fits(with_options(spec, gpu_layers=5))
 
 
+async def test_servers_of_a_split_model_are_not_asked_and_taken_to_have_room(
+    info: GGUFInfo, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = with_options(spec, gpu_layers="auto", split=("127.0.0.1:1",))
+    with_free(monkeypatch, PLENTY)
+    found = await need(split)
+    assert found.fits
+    needs = placed(info, spec).model
+    assert found.needed_bytes < needs.total - sum(needs.layer_kv)
+
+
 async def test_what_cannot_be_judged_fits(spec: ModelSpec, tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"no model")

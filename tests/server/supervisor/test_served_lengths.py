@@ -45,6 +45,15 @@ def test_files_that_cannot_be_judged_have_none(tmp_path: Path) -> None:
     assert lengths_now(specs) == {str(good): FileFacts(2048)}
 
 
+def test_of_a_split_model_only_a_chosen_context_is_told(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "split.gguf", TinyModel(n_ctx_train=2048))
+    servers = ("127.0.0.1:50052",)
+    spec = ModelSpec(name="split", path=str(path), options=ServeOptions(split=servers))
+    assert lengths_now([spec]) == {}
+    chosen = ModelSpec(name="split", path=str(path), options=ServeOptions(split=servers, ctx=512))
+    assert lengths_now([chosen]) == {str(path): FileFacts(512)}
+
+
 def test_the_kind_is_told_by_header_and_settings(tmp_path: Path) -> None:
     text = write_tiny_gguf(tmp_path / "text.gguf")
     vectors = write_tiny_gguf(tmp_path / "vectors.gguf", TinyModel(pooling="last"))

@@ -43,6 +43,12 @@ def test_another_machine_is_to_blame() -> None:
     assert ExitReport(-6, (reason,)).is_remote
     assert not ExitReport(-6, ("llama.cpp aborted: ggml.c:1: GGML_ASSERT(x) failed",)).is_remote
     assert not ExitReport(-9, (reason,), verdict="it hung").is_remote
+    servers = ("127.0.0.1:1", "127.0.0.1:2")
+    hung = ExitReport(-9, (), verdict="it hung", servers=servers)
+    assert hung.is_remote
+    assert hung.how == "SIGKILL: it hung; layers are computed at 127.0.0.1:1, 127.0.0.1:2"
+    assert not ExitReport(-9, (), servers=servers).is_remote
+    assert ExitReport(-11, (), servers=servers).how == "SIGSEGV"
 
 
 def test_hints() -> None:

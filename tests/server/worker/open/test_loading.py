@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,21 @@ from typing import Any
 import pytest
 
 from models.doctor.tiny_model import TinyModel, write_tiny_gguf
+from models.errors import ModelLoadError, RpcServerError
 from models.gguf.info import GGUFInfo, read_gguf_info
 from models.gguf.reader import GGUFTensor
 from models.llamacpp import library
 from models.machine.device import Device
 from models.machine.host_memory import Memory
+from models.rpc.probe import RpcServer
 from server.ipc.model_spec import ModelSpec
 from server.placement import place
 from server.placement.placement import Placement
 from server.serve_options import ServeOptions
 from server.worker.open import loading
-from server.worker.open.loading import place_here, say_placement
+from server.worker.open.loading import load, place_here, say_placement
+from server.worker.open.servers import ask_servers, connect
+from tests.server.worker.open.loaded import SilentListener
 
 PLENTY = 2**40
 
@@ -109,3 +114,29 @@ def test_experts_that_stay_on_the_cpu_are_told(
         assert (said in caplog.text) if said else not caplog.text
     placed(mixture, gpu_layers=2)
     assert "stay on the CPU, and 2 layers are on the GPU; see --n-cpu-moe" in caplog.text
+
+
+def test_servers_are_asked_before_anything_is_loaded(info: GGUFInfo) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    spec = ModelSpec(name="pico", path=str(info.path), options=ServeOptions(split=(address,)))
+    with pytest.raises(RpcServerError, match=f"the server {address} can't be reached"):
+        load(spec, lambda _: None, SilentListener())
+    with pytest.raises(ModelLoadError, match="--gpu-layers is 0"):
+        ask_servers(ServeOptions(split=(address,), gpu_layers=0))
+    assert ask_servers(ServeOptions(gpu_layers=0)) == ()
+
+
+def test_layers_for_which_servers_have_no_room_are_refused(info: GGUFInfo) -> None:
+    small, large = (RpcServer("127.0.0.1:1", (n_bytes,)) for n_bytes in (2**20, 2**40))
+    for options, words in (
+        (ServeOptions(split=(small.address,)), "not even one layer fits .* which have 768 KiB for it"),
+        (ServeOptions(split=(small.address,), gpu_layers=2), "2 layers don't fit"),
+    ):
+        spec = ModelSpec(name="pico", path=str(info.path), options=options)
+        with pytest.raises(ModelLoadError, match=words):
+            connect((small,), place_here(spec, info, (small,)), options)
+    options = ServeOptions(split=(large.address,))
+    spec = ModelSpec(name="pico", path=str(info.path), options=options)
+    assert place_here(spec, info, (large,)).gpu_layers == 3
+    assert connect((), place_here(spec, info), options) is None
