@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Some tests and the benchmarks use llama.cpp's own sources. Only recipes that need them ask for them.
 SOURCES = CORRAL_LLAMA_CPP_SOURCE="$${CORRAL_LLAMA_CPP_SOURCE:-$$($(BIN)/python -m scripts.sources)}"
 
-.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough llama-server-tests fuzz lm-eval web-test lock clean python
+.PHONY: help setup setup-run run test check fmt bench bench-quantize clients docs oracle thorough llama-server-tests fuzz lm-eval cluster-test web-test lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -82,9 +82,13 @@ lm-eval: python ## lm-evaluation-harness against the server, and llama.cpp's own
 	@$(PYTHON) -m scripts.environment --for lm-eval
 	@.venv-lm-eval/bin/pytest -s -m lm_eval tests/lm_eval $(ARGS)
 
+cluster-test: python ## a cluster of Ray nodes in network namespaces (needs root), in .venv-cluster; ARGS="-k update"
+	@$(PYTHON) -m scripts.environment --for cluster
+	@.venv-cluster/bin/pytest -m cluster tests/cluster $(ARGS)
+
 lock: ## write requirements*.lock anew (needs uv); ARGS="--upgrade"
 	@$(PYTHON) -m scripts.lock $(ARGS)
 
 clean: ## remove environments and caches; built wheels stay in ~/.cache/corral
-	rm -rf .venv .venv-oracle .venv-peer .venv-lm-eval build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-oracle .venv-peer .venv-lm-eval .venv-cluster build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 `run` is what Corral needs to serve, `dev` adds the tests' and checks' tools. In environments of their own,
 `oracle` adds torch and transformers, `peer` what llama-cpp-python's own server needs (for `make bench`),
-`lm-eval` lm-evaluation-harness.
+`lm-eval` lm-evaluation-harness, `cluster` Ray.
 Everything is installed with `--require-hashes`, with two exceptions: the llama-cpp-python wheel, which is
 compiled here from a hash-checked archive, and torch, whose builds (CPU, CUDA) come from different places
 under one version number, so no one list of hashes fits.
@@ -63,6 +63,11 @@ PURPOSES: Mapping[str, Purpose] = {
         ".venv-lm-eval",
         ("requirements-build.lock", "requirements-dev.lock", "requirements-lm-eval.lock"),
         ("run", "dev", "lm-eval"),
+    ),
+    "cluster": Purpose(
+        ".venv-cluster",
+        ("requirements-build.lock", "requirements-dev.lock", "requirements-cluster.lock"),
+        ("run", "dev", "cluster"),
     ),
 }
 

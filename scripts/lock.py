@@ -21,6 +21,7 @@ LOCKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("requirements-oracle.lock", ("requirements-oracle.in",), ("requirements-dev.lock",)),
     ("requirements-peer.lock", ("requirements-peer.in",), ("requirements-dev.lock",)),
     ("requirements-lm-eval.lock", ("requirements-lm-eval.in",), ("requirements-dev.lock",)),
+    ("requirements-cluster.lock", ("requirements-cluster.in",), ("requirements-dev.lock",)),
 )
 
 

@@ -11,6 +11,7 @@ hangup.py             `ControllingTerminal`: tells if the terminal that a proces
                       there.
 listener.py           `Listener`: the bound sockets of one port, on every address that a host's name stands
                       for.
+local_models.py       `supervisor_of`: the models of this machine as a server has them, made of its settings.
 model_rules.py        Rules for models as settings have them, MODEL=VALUE, and the key by which a model is
                       meant. Pure.
 reload.py             `Reloads`: the parts that a running server reads again at SIGHUP and `POST

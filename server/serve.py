@@ -12,16 +12,15 @@ import importlib.util
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import uvicorn
 
 from models.errors import CorralError
-from models.quantization_types import PREFERRED_TYPES
+from models.paths import Paths
 from models.store.store import ModelStore
 from server.app import create_app, plain_keys
 from server.batches.line_call import LineCaller
@@ -42,6 +41,7 @@ from server.listener import Listener
 from server.listening.http_server import HttpServer
 from server.listening.service_manager import ServiceManager
 from server.listening.tls_door import handshake_limit
+from server.local_models import supervisor_of
 from server.pages.store import ChatStore
 from server.presets.book import check_models
 from server.presets.reload import ReadAgain, SettingsReload
@@ -51,18 +51,11 @@ from server.responses.store import ResponseStore
 from server.supervisor.adapters.converter import AdapterConverter
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService
-from server.supervisor.catalogue import Catalogue, CatalogueEntry, store_entries
+from server.supervisor.catalogue import CatalogueEntry
 from server.supervisor.lives import ModelLives
-from server.supervisor.memory_advice import MemoryAdvice
-from server.supervisor.memory_check import need
-from server.supervisor.policy import Policy
 from server.supervisor.process.worker_process import Command
 from server.supervisor.protocol import ModelService
-from server.supervisor.served_lengths import lengths_now
-from server.supervisor.supervisor import Supervisor
 from server.tracing.traced_service import TracedService
-from server.tuning.apply import TunedModels
-from server.tuning.result_store import results_here
 from server.usage.accounts import Accounts
 from server.usage.ledger import UsageLedger
 
@@ -76,10 +69,30 @@ LAST_BYTES_S = 3.0
 """Answers have this many seconds to leave after the workers have ended."""
 
 
+class ServedModels(ModelService, Protocol):
+    """The models of a server with their lives: a `Supervisor`'s on this machine, or those of a cluster."""
+
+    @property
+    def n_running(self) -> int:
+        """The requests that run or wait."""
+
+    def start(self) -> None:
+        """Begin to load what is served from the start."""
+
+    async def wait_ready(self) -> None:
+        """Return once that is loaded. Raises the error of what can't be."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more requests, and end; those that run may finish within `grace_s` seconds."""
+
+    def kill(self) -> None:
+        """Let `stop` return at once."""
+
+
 class ServeObserver:
     """Observes the moments of a server's life. Each method does nothing unless it is overridden."""
 
-    async def on_ready(self, supervisor: Supervisor) -> None:
+    async def on_ready(self, models: ServedModels) -> None:
         """The models that were to be loaded at the start are loaded, and requests are answered."""
 
     def on_draining(self, delay_s: float) -> None:
@@ -103,14 +116,16 @@ def listen(host: str, port: int) -> Listener:
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """One server: its settings, the supervisor of its models, and the application's other parts."""
+    """One server: its settings, its models, and the application's other parts."""
 
     config: ServerConfig
-    supervisor: Supervisor
+    models: ServedModels
     parts: AppParts
     tracing: Tracing | None = None
     read_again: ReadAgain | None = None
     """Reads the settings again at SIGHUP and `POST /admin/reload`; None: nothing does."""
+    beside: Sequence[Callable[[Api], Awaitable[None]]] = ()
+    """These run beside the application for as long as it does."""
 
     @classmethod
     def of(
@@ -130,40 +145,12 @@ class ModelServer:
         Raises ConfigError for a preset whose model isn't here.
         """
         registry = AdapterRegistry() if registry is None else registry
-        tuned = TunedModels(results_here(store.paths.tuning_dir))
-        supervisor = Supervisor(
-            Catalogue(served, lambda: store_entries(store), (config.default_type, *PREFERRED_TYPES)),
-            lambda entry: entry.model_spec(
-                tuned.config_for(entry.path, config).serve,
-                draft.path if draft and entry in served else None,
-                store.paths.prefixes_dir,
-                Path(config.mmproj).absolute() if config.mmproj and entry in served else None,
-            ),
-            policy=Policy.of(config),
-            memory=MemoryAdvice(need, lengths_now),
-            use=store.use,
-            adapter_registry=registry,
-            environment=tuned.environment_of,
-            command=command,
-        )
-        paths = store.paths
-        parts = AppParts(
-            adapters=AdapterService(supervisor, registry, AdapterConverter(paths.adapters_dir)),
-            responses=ResponseStore(
-                paths.responses_file if config.response_store else None,
-                Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
-            ),
-            chats=ChatStore(paths.chats_file if config.web_page else None, config.web_page_bytes),
+        supervisor = supervisor_of(config, store, served, draft, registry, command)
+        parts = replace(
+            kept_parts(config, store.paths),
+            adapters=AdapterService(supervisor, registry, AdapterConverter(store.paths.adapters_dir)),
             lives=ModelLives(supervisor, store),
             jobs=JobTable(),
-            batches=BatchStore(
-                paths.batches_dir if config.batches else None,
-                StorageLimits(file_bytes=config.file_limit_bytes, total_bytes=config.files_bytes),
-            ),
-            accounts=Accounts(
-                KeyRing(plain_keys(config), KeyFile(paths.keys_file)),
-                UsageLedger(paths.usage_file if config.usage else None),
-            ),
         )
         check_models(config.presets, supervisor.find, supervisor.models)
         known = [each for _, entry, _ in supervisor.managed() for each in (entry.name, entry.key)]
@@ -173,14 +160,14 @@ class ModelServer:
                 " the models' names",
                 name,
             )
-        return cls(config, supervisor, parts, _tracing_of(config), read_again)
+        return cls(config, supervisor, parts, tracing_of(config), read_again)
 
     @property
     def service(self) -> ModelService:
         """The models as the application has them."""
         if self.tracing is None:
-            return self.supervisor
-        return TracedService(self.supervisor, self.tracing.provider)
+            return self.models
+        return TracedService(self.models, self.tracing.provider)
 
     @property
     def asks_for_keys(self) -> bool:
@@ -205,7 +192,26 @@ class ModelServer:
             runner.run(_serve(self, listener, observer or ServeObserver(), manager))
 
 
-def _tracing_of(config: ServerConfig) -> Tracing | None:
+def kept_parts(config: ServerConfig, paths: Paths) -> AppParts:
+    """Return the parts that keep something below CORRAL_HOME, as the settings want them."""
+    return AppParts(
+        responses=ResponseStore(
+            paths.responses_file if config.response_store else None,
+            Limits(n_bytes=config.response_store_bytes, n_records=config.response_store_count),
+        ),
+        chats=ChatStore(paths.chats_file if config.web_page else None, config.web_page_bytes),
+        batches=BatchStore(
+            paths.batches_dir if config.batches else None,
+            StorageLimits(file_bytes=config.file_limit_bytes, total_bytes=config.files_bytes),
+        ),
+        accounts=Accounts(
+            KeyRing(plain_keys(config), KeyFile(paths.keys_file)),
+            UsageLedger(paths.usage_file if config.usage else None),
+        ),
+    )
+
+
+def tracing_of(config: ServerConfig) -> Tracing | None:
     """Return where spans go. Raises ConfigError."""
     if not config.tracing:
         return None
@@ -225,12 +231,12 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(
     model_server: ModelServer, listener: Listener, observer: ServeObserver, manager: ServiceManager
 ) -> None:
-    config, supervisor, parts = model_server.config, model_server.supervisor, model_server.parts
+    config, models, parts = model_server.config, model_server.models, model_server.parts
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     app = create_app(config, model_server.service, parts)
     api: Api = app.state.api
     if model_server.read_again is not None:
-        reload = SettingsReload(config, model_server.read_again, api.presets, supervisor)
+        reload = SettingsReload(config, model_server.read_again, api.presets, models)
         api.reloads.add("settings", reload)
     signals, tls = _Signals(api.reloads, manager), listener.tls
     if tls is not None:
@@ -266,19 +272,20 @@ async def _serve(
     gc.collect()
     gc.freeze()
     serving = asyncio.create_task(server.serve(sockets=listener.sockets))
-    beside = [asyncio.create_task(manager.show_life())]
+    beside = [asyncio.ensure_future(manager.show_life())]
+    beside += [asyncio.ensure_future(run(api)) for run in model_server.beside]
     if tls is not None:
         beside.append(asyncio.create_task(tls.watch()))
     for each in beside:
         each.add_done_callback(_log_defect)
     stopped = asyncio.create_task(signals.first.wait())
-    supervisor.start()
-    ready = asyncio.create_task(supervisor.wait_ready())
+    models.start()
+    ready = asyncio.create_task(models.wait_ready())
     await asyncio.wait([ready, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     failure = ready.exception() if ready.done() and not ready.cancelled() else None
     if failure is None and ready.done():
         runner.start()
-        await observer.on_ready(supervisor)
+        await observer.on_ready(models)
         manager.ready(READY)
         await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
     grace_s = 0.0 if failure else config.shutdown_grace_s
@@ -288,9 +295,9 @@ async def _serve(
     if signals.asks_to_drain and ready.done() and failure is None and config.drain_delay_s:
         observer.on_draining(config.drain_delay_s)
         await _drain(server, serving, signals, config.drain_delay_s)
-    observer.on_stopping(supervisor.n_running, grace_s)
+    observer.on_stopping(models.n_running, grace_s)
     ending = asyncio.gather(parts.stop_jobs(), *([toolbox.close()] if toolbox else []))
-    await _shut_down(server, serving, supervisor, signals, grace_s)
+    await _shut_down(server, serving, models, signals, grace_s)
     await api.turns.stop_all()
     await ending
     await parts.close()
@@ -305,7 +312,7 @@ async def _serve(
         raise failure
 
 
-def _log_defect(task: asyncio.Task[None]) -> None:
+def _log_defect(task: asyncio.Future[None]) -> None:
     """Log what has ended a task that nobody awaits."""
     if not task.cancelled() and (defect := task.exception()) is not None:
         logger.error("a task of the server met a defect and goes on no more", exc_info=defect)
@@ -323,17 +330,17 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], signals: _Sign
 async def _shut_down(
     server: HttpServer,
     serving: asyncio.Task[None],
-    supervisor: Supervisor,
+    models: ServedModels,
     signals: _Signals,
     grace_s: float,
 ) -> None:
     """Stop listening, let running requests finish, end the workers; a second signal makes it immediate."""
     server.should_exit = True
-    stopping = asyncio.create_task(supervisor.stop(grace_s))
+    stopping = asyncio.create_task(models.stop(grace_s))
     hurried = asyncio.create_task(signals.second.wait())
     await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
-        supervisor.kill()
+        models.kill()
     await stopping
     with suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(serving), 0.1 if hurried.done() else LAST_BYTES_S)

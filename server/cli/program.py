@@ -92,7 +92,7 @@ COMMANDS: dict[str, Command] = {
     "cluster": Command(
         "server.cli.cluster",
         "Use several machines: for one large model, or as one server.",
-        parts=("share", "config"),
+        parts=("up", "join", "deploy", "status", "down", "leave", "share", "config"),
     ),
     "doctor": Command("server.cli.doctor", "Check this machine, or a server for a client; say each fix."),
 }

@@ -29,9 +29,8 @@ from server.listener import Listener
 from server.listening.service_manager import ServiceManager
 from server.listening.tls import TlsFiles
 from server.listening.unix_socket import UnixListener
-from server.serve import ModelServer, ServeObserver, listen
+from server.serve import ModelServer, ServedModels, ServeObserver, listen
 from server.supervisor.catalogue import CatalogueEntry
-from server.supervisor.supervisor import Supervisor
 from tests.server.listening.certificates import make_pair
 from tests.server.supervisor.conftest import WriteScript, script, scripted_command
 
@@ -47,8 +46,8 @@ class Observer(ServeObserver):
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.moments: list[Any] = []
 
-    async def on_ready(self, supervisor: Supervisor) -> None:
-        self.moments.append(("ready", await asyncio.to_thread(self.models), supervisor.n_running))
+    async def on_ready(self, models: ServedModels) -> None:
+        self.moments.append(("ready", await asyncio.to_thread(self.models), models.n_running))
         os.kill(os.getpid(), signal.SIGINT)
 
     def on_stopping(self, n_running: int, grace_s: float) -> None:
@@ -96,7 +95,7 @@ def test_a_hangup_reads_the_settings_again(
     path.write_text("")
 
     class HangingUp(ServeObserver):
-        async def on_ready(self, supervisor: Supervisor) -> None:
+        async def on_ready(self, models: ServedModels) -> None:
             self.was_read = asyncio.Event()
             self.loop = asyncio.get_running_loop()
             os.kill(os.getpid(), signal.SIGHUP)
@@ -136,7 +135,7 @@ def test_every_address_of_a_name_answers_and_what_is_no_http_is_told_so(
     class Asking(ServeObserver):
         answers: list[bytes]
 
-        async def on_ready(self, supervisor: Supervisor) -> None:
+        async def on_ready(self, models: ServedModels) -> None:
             self.answers = [await asyncio.to_thread(ask, address) for address in addresses]
             os.kill(os.getpid(), signal.SIGHUP)
 
@@ -187,7 +186,7 @@ def test_a_service_with_tls_and_a_unix_socket_reloads(
         told.append(hears.recv(1000).decode().partition("\n")[0])
 
     class Asking(ServeObserver):
-        async def on_ready(self, supervisor: Supervisor) -> None:
+        async def on_ready(self, models: ServedModels) -> None:
             assert await asyncio.to_thread(by_tls, inet.getsockname()[1]) == 200
             assert await asyncio.to_thread(by_socket) == b"HTTP/1.1 200 OK;HTTP/1.1 403 Forbidden;"
             os.kill(os.getpid(), signal.SIGHUP)
@@ -264,7 +263,7 @@ def test_nobody_is_refused_while_balancers_have_yet_to_notice(
     balancer = Balancer([by_tls, by_socket])
 
     class Draining(ServeObserver):
-        async def on_ready(self, supervisor: Supervisor) -> None:
+        async def on_ready(self, models: ServedModels) -> None:
             def send() -> None:
                 balancer.run(after_s=1.0)
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -303,7 +302,7 @@ def test_the_delay_is_for_sigterm_and_has_an_end(
     class Stopping(ServeObserver):
         connection = ""
 
-        async def on_ready(self, supervisor: Supervisor) -> None:
+        async def on_ready(self, models: ServedModels) -> None:
             self.begun_s = time.monotonic()
             os.kill(os.getpid(), number)
 

@@ -13,9 +13,8 @@ from models.pooling import ModelKind
 from models.version import VERSION
 from server.cli.console import say, size
 from server.listener import Listener
-from server.serve import ServeObserver
+from server.serve import ServedModels, ServeObserver
 from server.supervisor.protocol import ModelStatus
-from server.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("corral.serve")
 
@@ -38,8 +37,8 @@ class TerminalObserver(ServeObserver):
         self._listener = listener
         self._asks_for_keys = asks_for_keys
 
-    async def on_ready(self, supervisor: Supervisor) -> None:
-        self._say(await describe(supervisor, self._listener, asks_for_keys=self._asks_for_keys))
+    async def on_ready(self, models: ServedModels) -> None:
+        self._say(await describe(models, self._listener, asks_for_keys=self._asks_for_keys))
 
     def on_draining(self, delay_s: float) -> None:
         self._say(f"stopping in {delay_s:g} s: /ready says 503, requests are still taken; Ctrl-C for at once")
@@ -63,15 +62,15 @@ class LoggingObserver(TerminalObserver):
         logger.info("%s", text)
 
 
-async def describe(supervisor: Supervisor, listener: Listener, *, asks_for_keys: bool) -> str:
+async def describe(service: ServedModels, listener: Listener, *, asks_for_keys: bool) -> str:
     """Return one block: the address, each loaded model, the others, and a request to try."""
     path = listener.unix_path
     url = "http://localhost" if path is not None else _url_of(listener)
-    models = supervisor.models()
+    models = service.models()
     loaded = [status for status in models if status.info is not None]
     where = f"{url}/v1   (docs: {url}/docs)" if path is None else f"{path}, a unix socket"
     lines = [f"Corral {VERSION} is ready: {where}"]
-    lines.extend([f"  model    {await _model_line(status, supervisor)}" for status in loaded])
+    lines.extend([f"  model    {await _model_line(status, service)}" for status in loaded])
     others = [status.name for status in models if status.info is None]
     if others:
         shown = ", ".join(others[:6]) + (f" and {len(others) - 6} more" if len(others) > 6 else "")
@@ -111,7 +110,7 @@ def example(url: str, model: str, *, key: bool, path: str | None = None, kind: M
     return f"curl {way}{url}{route} -H 'Content-Type: application/json'{authorization} -d {shlex.quote(body)}"
 
 
-async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
+async def _model_line(status: ModelStatus, service: ServedModels) -> str:
     info = status.info
     assert info is not None
     name = status.name if status.type is None or ":" in status.name else f"{status.name}:{status.type}"
@@ -122,7 +121,7 @@ async def _model_line(status: ModelStatus, supervisor: Supervisor) -> str:
         f"weights {size(info.size_bytes)}",
     ]
     with suppress(WorkerError):  # it may be restarting; the log says so
-        parts.append(f"memory {size((await supervisor.stats(name)).rss_bytes)}")
+        parts.append(f"memory {size((await service.stats(name)).rss_bytes)}")
     if info.servers:
         parts.append(f"layers at {', '.join(info.servers)}")
     else:

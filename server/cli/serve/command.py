@@ -28,6 +28,14 @@ def command(
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Settings as TOML; flags win over it.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Serve what is deployed in the cluster with this head (see corral cluster), no models here.",
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
     """Serve models behind an OpenAI-compatible HTTP API.
@@ -42,13 +50,24 @@ def command(
     docs/presets.md; SIGHUP and POST /admin/reload have it read again. Ctrl-C lets running requests finish; a
     second one stops at once.
     """
-    serve_with({**settings, "models": tuple(references or ())}, config_file)
+    serve_with({**settings, "models": tuple(references or ())}, config_file, cluster)
 
 
-def serve_with(settings: Mapping[str, Any], config_file: Path | None = None) -> None:
-    """Serve with these flags' settings and those of the environment and the settings file."""
+def serve_with(
+    settings: Mapping[str, Any], config_file: Path | None = None, cluster: str | None = None
+) -> None:
+    """Serve with these flags' settings and those of the environment and the settings file.
+
+    `cluster`: the address of a cluster's head, whose models are served and none of this machine.
+    """
     read = partial(read_settings, settings, config_file)
-    serve(read(), None if settings_file(config_file) is None else read)
+    read_again = None if settings_file(config_file) is None else read
+    if cluster is not None:
+        from server.cli.serve.cluster import serve_cluster
+
+        serve_cluster(cluster, read(), read_again)
+        return
+    serve(read(), read_again)
 
 
 def serve(config: ServerConfig, read_again: Callable[[], ServerConfig] | None = None) -> None:

@@ -1,0 +1,55 @@
+"""The command `corral cluster join`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The head's address: IP, or IP:PORT.")],
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="A copy of the head's secret; not set: the one of the last time.",
+        ),
+    ] = None,
+    node_ip: Annotated[
+        str | None,
+        typer.Option(
+            "--node-ip",
+            metavar="IP",
+            help="The address by which the others reach this machine; not set: the one from which it reaches"
+            " the head.",
+        ),
+    ] = None,
+    network_is_private: Annotated[
+        bool,
+        typer.Option(
+            "--network-is-private",
+            help="Take an address of the open internet: nobody but the cluster's machines reaches it.",
+        ),
+    ] = False,
+) -> None:
+    """Take this machine into a cluster.
+
+    Ray runs in the background until `corral cluster leave`. All machines need the same versions of Corral,
+    Ray and Python.
+    """
+    from models.errors import ConfigError
+    from server.cli.cluster.connection import node_here
+    from server.cli.console import say
+    from server.cluster.node import address_towards, checked_node_ip, joined_address, split_address
+
+    node = node_here()
+    if token_file is not None:
+        node.take_token(token_file)
+    elif not node.token_file.is_file():
+        raise ConfigError("--token-file is missing: copy the file that corral cluster up named, and name it")
+    here = checked_node_ip(node_ip or address_towards(address), network_is_private=network_is_private)
+    record = node.start(joined_address(*split_address(address)), here, is_head=False, say=say)
+    say(f"this machine, {record.node_ip}, is in the cluster at {record.address}")

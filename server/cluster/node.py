@@ -1,0 +1,372 @@
+"""`ClusterNode`: this machine's part of a cluster: its files, and the start and end of Ray here.
+
+Ray is started by its own command, and not imported. All that it needs is said: the address of this machine,
+token authentication and its file, a folder of its own, no dashboard, no Ray client server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import ipaddress
+import os
+import secrets
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from models.errors import ConfigError, CorralError
+from models.paths import Paths
+
+RAY_PORT = 6379
+"""The head listens at this port unless it is told another."""
+_PORTS = (
+    "node-manager-port",
+    "object-manager-port",
+    "runtime-env-agent-port",
+    "dashboard-agent-grpc-port",
+    "dashboard-agent-listen-port",
+    "metrics-export-port",
+)
+"""The ports behind the head's, on each machine. Those that Ray is to find it waits for 15 s, no longer."""
+INSTALL = "pip install 'corral[cluster]'"
+START_TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 5.0
+TOKEN_BYTES = 32
+DRAIN_S = 30.0
+"""The requests of a machine that leaves may finish within so many seconds; the head has none to leave to."""
+HEAD_AWAY_S = 86_400
+"""Machines and API processes go on for so many seconds without the head; Ray would end them after 60."""
+OBJECT_STORE_BYTES = 128 << 20
+"""Ray's store of objects, which Corral uses for nothing; Ray's default is a third of the memory."""
+_STARTED = "Ray runtime started."
+_TOO_SLOW = "timed out during startup"
+_PATIENCE = {"RAY_agent_register_timeout_ms": "90000", "RAY_raylet_start_wait_time_s": "90"}
+"""Ray waits so long for its own processes; by default 15 s, too short for a busy machine and a cold disk."""
+_START_TRIES = 3
+_HEALTH_CHECKS = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+}
+"""A machine that is silent for five seconds is gone; by Ray's default it is after 47."""
+
+
+def require_ray() -> None:
+    """Raise ConfigError where Ray isn't installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(f"a cluster needs Ray, which isn't installed here: {INSTALL}")
+
+
+class _TooSlow(CorralError):
+    """Ray hasn't waited long enough for itself."""
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts about this machine's part of a cluster, as its file has them."""
+
+    address: str
+    """The head's address, `HOST:PORT`."""
+    node_ip: str
+    """The address by which the others reach this machine."""
+    is_head: bool
+    pid: int
+    """The process that holds all of Ray's on this machine."""
+    started_s: float
+    """The time at which that process was started: another one may get its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """The files of a cluster below CORRAL_HOME, and the processes that they tell of."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, paths: Paths) -> ClusterNode:
+        """Return the node of this CORRAL_HOME."""
+        return cls(paths.home / "cluster")
+
+    @property
+    def token_file(self) -> Path:
+        """The file with the secret of the cluster: whoever has it runs code on all machines."""
+        return self.folder / "token"
+
+    @property
+    def log_file(self) -> Path:
+        """The output of Ray's own start."""
+        return self.folder / "ray.log"
+
+    def record(self) -> NodeRecord | None:
+        """Return what is known of this machine's node if it runs, else None."""
+        try:
+            record = msgspec.json.decode((self.folder / "node.json").read_bytes(), type=NodeRecord)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return record if _process(record) is not None else None
+
+    def environment(self, *, is_head: bool = False) -> dict[str, str]:
+        """Return the variables of all processes that are, or speak with, a cluster."""
+        return {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # it would be 15: replicas behind all else on their machine
+            "RAY_START_HOOK": "server.cluster.node.without_client_server",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0" if is_head else f"{DRAIN_S:g}",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": f"{HEAD_AWAY_S}",
+            **_HEALTH_CHECKS,
+            **_PATIENCE,
+        }
+
+    def make_token(self) -> None:
+        """Write a new secret unless there is one, for this user's eyes only."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.token_file.exists():
+            check_private(self.token_file)
+            return
+        self._write_token(secrets.token_hex(TOKEN_BYTES))
+
+    def take_token(self, file: Path) -> None:
+        """Copy another machine's secret. Raises ConfigError for a file that others may read, or none."""
+        try:
+            text = file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"can't read the token file {file}: {error}") from error
+        if not text:
+            raise ConfigError(f"the token file {file} is empty; copy the head's file again")
+        check_private(file)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self.token_file.exists() and self.token_file.samefile(file)):
+            self._write_token(text)
+
+    def start(self, address: str, node_ip: str, *, is_head: bool, say: Callable[[str], None]) -> NodeRecord:
+        """Start Ray on this machine, as the head or as a further machine; return once it runs.
+
+        Raises CorralError, with Ray's last words, if it doesn't start.
+        """
+        if (running := self.record()) is not None:
+            what = "the head" if running.is_head else "a machine"
+            raise ConfigError(
+                f"this machine is {what} of the cluster at {running.address} already; leave it first: corral"
+                " cluster leave"
+            )
+        host, port = split_address(address)
+        role = (
+            ("--head", f"--port={port}", "--include-dashboard=false")
+            if is_head
+            else (f"--address={joined_address(host, port)}",)
+        )
+        command = [
+            *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--no-monitor"),
+            *("--disable-usage-stats", f"--node-ip-address={node_ip}", *role),
+            *(f"--{name}={port + 1 + n}" for n, name in enumerate(_PORTS)),
+            *(f"--temp-dir={temporary_folder()}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+        ]
+        say(f"starting Ray at {node_ip}")
+        for left in reversed(range(_START_TRIES)):
+            try:
+                process = self._started(command, is_head=is_head)
+                break
+            except _TooSlow as error:
+                if not left:
+                    raise
+                say(f"{error.message}; once more")
+        record = NodeRecord(
+            address=joined_address(host, port),
+            node_ip=node_ip,
+            is_head=is_head,
+            pid=process.pid,
+            started_s=process.create_time(),
+        )
+        (self.folder / "node.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+        return record
+
+    def stop(self, grace_s: float) -> None:
+        """End Ray on this machine: its replicas' requests may finish within `grace_s` seconds."""
+        record = self.record()
+        if record is not None:
+            _end_tree(record.pid, grace_s)
+        (self.folder / "node.json").unlink(missing_ok=True)
+
+    def _write_token(self, text: str) -> None:
+        partial = self.token_file.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        with open(partial, "w", encoding="ascii", opener=_private) as file:
+            file.write(text)
+        partial.replace(self.token_file)
+
+    def _started(self, command: Sequence[str], *, is_head: bool) -> psutil.Process:
+        """Start Ray's command in the background, and return its process once Ray runs."""
+        with self.log_file.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment(is_head=is_head)},
+                start_new_session=True,
+            )
+        try:
+            self._wait_started(process)
+            return psutil.Process(process.pid)
+        except BaseException:
+            _end_tree(process.pid, 10.0)
+            raise
+        finally:
+            process.returncode = process.poll() or 0  # it outlives this process, which waits for it no more
+
+    def _wait_started(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            text = self.log_file.read_text(encoding="utf-8", errors="replace")
+            if _STARTED in text:
+                return
+            if process.poll() is not None:
+                if _TOO_SLOW in text:
+                    raise _TooSlow("Ray has given up its start, as this machine has too much else to do")
+                raise CorralError(_reason(text, f"Ray ended with the status {process.returncode}"))
+            time.sleep(0.1)
+        raise CorralError(_reason(text, f"Ray hasn't started within {START_TIMEOUT_S:.0f} s"))
+
+
+def without_client_server(params: Any, _is_head: bool) -> None:
+    """Change how Ray starts on a machine, which calls this: without the server for drivers elsewhere."""
+    params.ray_client_server_port = None
+
+
+def check_private(file: Path) -> None:
+    """Raise ConfigError for a secret's file that others than its owner may read."""
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise ConfigError(
+            f"others may read the token file {file}, and whoever has the token runs code on all machines of"
+            f" the cluster: chmod 600 {file}"
+        )
+
+
+def temporary_folder(parent: Path | None = None) -> Path:
+    """Return the folder for Ray's sockets and logs, which is this user's alone; make it if need be.
+
+    Its path is short, as those of sockets have at most 107 bytes. Raises ConfigError if it is another's.
+    """
+    named = os.environ.get("RAY_TMPDIR")
+    if named:
+        return Path(named)
+    folder = (parent or Path(tempfile.gettempdir())) / f"corral-ray-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ConfigError(f"{folder} isn't this user's alone; remove it, or set RAY_TMPDIR to a short path")
+    return folder
+
+
+def split_address(text: str, port: int = RAY_PORT) -> tuple[str, int]:
+    """Return host and port of `HOST` or `HOST:PORT`. Raises ConfigError."""
+    from server.cluster.haproxy import Address
+
+    address = Address.parse(text, port)
+    if address.tls:
+        raise ConfigError(f"{text} is no address of a cluster; give HOST or HOST:PORT")
+    return address.host, address.port
+
+
+def joined_address(host: str, port: int) -> str:
+    """Return `HOST:PORT`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def checked_node_ip(host: str, *, network_is_private: bool = False) -> str:
+    """Return the address of this machine that the others are to use.
+
+    Raises ConfigError for one that stands for all addresses, one of the open internet, and one that this
+    machine doesn't have.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise ConfigError(
+            f"{host} is no IP address; give the one by which the others reach this machine"
+        ) from error
+    if address.is_unspecified:
+        raise ConfigError(
+            f"{host} would be all of this machine's addresses; name the one of the network between the"
+            " machines"
+        )
+    if not address.is_private and not network_is_private:
+        raise ConfigError(
+            f"{host} is an address of the open internet: Ray listens there, and whoever gets the token runs"
+            " code on all machines; use a private network or a tunnel (WireGuard), or say"
+            " --network-is-private if nobody else reaches that address"
+        )
+    with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise ConfigError(
+                f"this machine doesn't have the address {host}; `ip address` lists them"
+            ) from error
+    return host
+
+
+def address_towards(head: str) -> str:
+    """Return this machine's address on the way to the head, which has to answer. Raises CorralError."""
+    host, port = split_address(head)
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connection:
+            return str(connection.getsockname()[0])
+    except OSError as error:
+        raise CorralError(
+            f"nothing answers at {joined_address(host, port)} ({error.strerror or error}); check that `corral"
+            " cluster up` runs there, and that no firewall is between"
+        ) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _process(record: NodeRecord) -> psutil.Process | None:
+    """Return the process of a record, unless it has ended."""
+    try:
+        process = psutil.Process(record.pid)
+        is_same = abs(process.create_time() - record.started_s) < 2.0
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def _end_tree(pid: int, grace_s: float) -> None:
+    """Ask a process to end, and end what is left of it and its children after `grace_s` seconds."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.Error:
+        return
+    with contextlib.suppress(psutil.TimeoutExpired):
+        process.wait(grace_s)
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+    psutil.wait_procs(family, timeout=5.0)
+
+
+def _reason(text: str, fallback: str) -> str:
+    """Return why Ray hasn't started, in one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("Token" in line and ("nvalid" in line or "nauthenticated" in line) for line in lines):
+        return "the cluster has another token than this one; copy the head's token file again"
+    last = " … ".join(lines[-3:])
+    return f"{fallback}: {last}" if last else fallback
