@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from models.errors import CorralError, ModelLoadError, NotServed, WorkerDied, WorkerError
+from models.errors import CorralError, ModelLoadError, NotServed, WorkerBusy, WorkerDied, WorkerError
 from server.cluster.calls import decode_answer, decode_info, encode_call
 from server.cluster.handles import Cluster, Deployment, ReplicaInfo, ReplicaLost
 from server.cluster.link_listener import LinkListener
@@ -48,6 +48,8 @@ class FleetPolicy:
 
     load_wait_s: float = 600.0
     """A request waits this long for a replica that takes it."""
+    max_waiting: int = 256
+    """So many requests may wait for the replicas of one deployment."""
     poll_s: float = 1.0
     """The cluster is asked what is deployed at this interval."""
     deaf_after_s: float = 30.0
@@ -62,7 +64,7 @@ class FleetPolicy:
     @classmethod
     def of(cls, config: ServerConfig) -> Self:
         """Return the patience that the settings choose; the rest stays at its defaults."""
-        return cls(load_wait_s=config.load_wait_s)
+        return cls(load_wait_s=config.load_wait_s, max_waiting=config.queue_size + config.parallel)
 
 
 DEFAULT_POLICY = FleetPolicy()
@@ -89,6 +91,7 @@ class Fleet:
         """The deployments of the start that have had no replica yet; None before the cluster has told any."""
         self._heard_s = 0.0
         self._watching: asyncio.Task[None] | None = None
+        self._runs: set[ReplicaRun] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._has_left = False
@@ -151,6 +154,8 @@ class Fleet:
             if self._has_left or (self._stopping and died is None):
                 raise died or WorkerError("the server is shutting down; send the request to another one")
             served = self._servable(name)
+            if died is None:
+                self._check_queue(served.deployment.name)
             meter.assign(served.status.name, served.status.type)
             number = next(numbers)
             destination = Destination(
@@ -162,7 +167,12 @@ class Fleet:
                 self._policy.load_wait_s,
                 self._policy.hurry_s,
             )
-            yield ReplicaRun(destination, self._table, self._calls)
+            run = ReplicaRun(destination, self._table, self._calls)
+            self._runs.add(run)
+            try:
+                yield run
+            finally:
+                self._runs.discard(run)
 
         return RequestHandle(request, lease, meter, max_workers=self._policy.max_replicas)
 
@@ -218,6 +228,16 @@ class Fleet:
             problem = served.status.problem or "it could not be loaded"
             raise ModelLoadError(f"the model {name} can't be served: {problem}")
         return served
+
+    def _check_queue(self, deployment: str) -> None:
+        """Raise WorkerBusy if as many requests wait as may."""
+        n_waiting = sum(run.waits for run in self._runs if run.deployment == deployment)
+        if n_waiting >= self._policy.max_waiting:
+            raise WorkerBusy(
+                f"{n_waiting} requests already wait for a replica of {deployment}, which is the limit;"
+                " send this one again later",
+                retry_after_s=5.0,
+            )
 
     async def _sample(self, deployment: Deployment, timeout_s: float) -> WorkerSample:
         """Ask a deployment's replicas; what one said last stands for one that doesn't answer in time."""

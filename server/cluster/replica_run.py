@@ -67,6 +67,16 @@ class ReplicaRun:
         self._call: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
 
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment that is called."""
+        return self._destination.deployment
+
+    @property
+    def waits(self) -> bool:
+        """True until a replica has taken the request."""
+        return self._run is None or self._run.peer is None
+
     def open(
         self,
         request: Work,
@@ -169,7 +179,7 @@ class ReplicaRun:
 
     def _give_up(self, stream: RequestStream) -> None:
         """End the wait for a replica."""
-        if self._run is None or self._run.peer is None:
+        if self.waits:
             stream.refuse(
                 StillLoading(
                     f"no replica of {self._destination.deployment} has taken the request within"

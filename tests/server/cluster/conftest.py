@@ -13,7 +13,7 @@ from tests.server.cluster.replica_process import ReplicaProcess, ScriptedCluster
 
 POLICY = FleetPolicy(load_wait_s=10.0, poll_s=0.05, silent_ticks=1, hurry_s=0.3)
 
-StartReplicas = Callable[[int], list[ReplicaProcess]]
+StartReplicas = Callable[..., list[ReplicaProcess]]
 StartFleet = Callable[..., Awaitable[Fleet]]
 
 

@@ -72,7 +72,6 @@ async def serve(socket_path: Path, model: Path) -> None:
                 return
             answer = calling.result()
         writer.write(block(answer))
-        await writer.drain()
         writer.close()
 
     await service.start()

@@ -7,10 +7,13 @@ import os
 import signal
 import time
 
+import httpx
 import pytest
 
 from models.errors import ModelLoadError, ModelNotFound, NotServed, RequestError, WorkerBusy, WorkerError
+from server.app import create_app
 from server.cluster.fleet import Fleet, FleetPolicy
+from server.config import ServerConfig
 from server.engine.events import ChoiceEnd, Delta, Failure, Finish, Started
 from server.ipc.messages import (
     ApplyTemplate,
@@ -205,6 +208,38 @@ async def test_names_and_figures(lasting: list[ReplicaProcess], fleet_over: Star
     assert sample.stats is not None
     assert sample.stats.running == 9
     await are_whole(readers)
+
+
+async def test_two_api_processes_have_the_same_replicas(
+    lasting: list[ReplicaProcess], fleet_over: StartFleet
+) -> None:
+    fleets = [await fleet_over(ScriptedCluster(lasting)) for _ in range(2)]
+    readers = [Reader(fleet, "going 40 0.02", f"r{number}") for fleet in fleets for number in range(4)]
+    await until(lambda: all(reader.has_output() for reader in readers))
+    await fleets[0].stop(0.0)
+    await are_whole(readers[4:])
+    for reader in readers[:4]:
+        assert isinstance(await reader.end(), Failure)
+
+
+async def test_a_client_is_told_in_the_protocols_form(fleet_over: StartFleet) -> None:
+    cluster = ScriptedCluster()
+    fleet = await fleet_over(cluster, FleetPolicy(load_wait_s=0.2, poll_s=0.02, max_waiting=1))
+    transport = httpx.ASGITransport(app=create_app(ServerConfig(), fleet))
+    async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as client:
+        models = (await client.get("/v1/models")).json()["data"]
+        assert [model["id"] for model in models] == ["one"]
+        assert (await client.get("/ready")).status_code == 503
+
+        async def ask(model: str) -> tuple[int, str | None, str]:
+            reply = await client.post("/v1/completions", json={"model": model, "prompt": "going 1 0"})
+            return reply.status_code, reply.headers.get("retry-after"), reply.json()["error"]["code"]
+
+        assert await ask("other") == (404, None, "model_not_found")
+        answers = await asyncio.gather(ask("one"), ask("one"))
+        assert sorted(answers) == [(429, "5", "rate_limit_exceeded"), (503, "5", "model_loading")]
+        cluster.is_full = True
+        assert await ask("one") == (429, "3", "rate_limit_exceeded")
 
 
 async def test_full_and_missing_replicas(fleet_over: StartFleet) -> None:
