@@ -30,6 +30,7 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 from ray.serve.handle import DeploymentHandle as RayHandle
+from ray.serve.schema import LoggingConfig
 
 from models.errors import ConfigError, CorralError, WorkerBusy, WorkerError
 from server.cluster.handles import Deployment, ReplicaLost, ReplyTo
@@ -280,7 +281,7 @@ def _application(planned: PlannedDeployment, surge: int) -> serve.Application:
     deployment = serve.deployment(
         name=DEPLOYMENT,
         max_ongoing_requests=planned.max_ongoing,
-        max_queued_requests=config.queue_size,
+        logging_config=LoggingConfig(enable_access_log=False),
         ray_actor_options={"num_cpus": planned.cpus, "num_gpus": planned.gpus},
         health_check_period_s=HEALTH_CHECK_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,

@@ -48,7 +48,7 @@ class ModelReplica:
             if config.draft is not None:
                 draft = await obtain(_typed(config.draft, config.default_type), store, self._jobs, tell)
             supervisor = supervisor_of(config, store, [entry], draft, has_others=False)
-            self._service = ReplicaService(supervisor)
+            self._service = ReplicaService(supervisor, deployment.version)
             await self._service.start()
         except CorralError as error:
             logger.exception("the replica of %s can't serve", deployment.name)

@@ -60,16 +60,16 @@ class LocalCluster:
         found = [each for each in self.status()["deployments"] if each["name"] == name]
         return int(found[0]["replicas"].get("running", 0)) if found else 0
 
-    def load(self, *arguments: str) -> subprocess.Popen[str]:
+    def load(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Begin to send requests."""
         command = [sys.executable, "-m", "tests.cluster.load", f"{self.hosts[0].address}:{PORT}", *arguments]
-        return subprocess.Popen(self.hosts[0].command(*command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        with (self.logs / "load.json").open("wb") as file:
+            return subprocess.Popen(self.hosts[0].command(*command), cwd=ROOT, stdout=file)
 
-    def outcome(self, load: subprocess.Popen[str]) -> dict[str, Any]:
-        """Return what came of the requests."""
-        output, _ = load.communicate(timeout=600)
-        assert load.returncode == 0
-        found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    def outcome(self, load: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """Return what came of the requests: those of the load that was begun last."""
+        assert load.wait(600) == 0
+        found: dict[str, Any] = json.loads((self.logs / "load.json").read_text().splitlines()[-1])
         return found
 
     def sent(self, *arguments: str) -> dict[str, Any]:
@@ -83,11 +83,25 @@ class LocalCluster:
         self.api = host.start(*CORRAL, *arguments, log=self.logs / "api.log")
         self.wait_ready()
 
+    def end_api(self) -> None:
+        """End the API process, if there is one."""
+        if self.api is not None:
+            self.api.terminate()
+            self.api.wait(60)
+
     def wait_ready(self) -> None:
         """Return once /ready says so."""
         probe = f"http://{self.hosts[0].address}:{PORT}/ready"
         script = f"import urllib.request as u; print(u.urlopen({probe!r}, timeout=5).status)"
         until(lambda: self.hosts[0].run(sys.executable, "-c", script).returncode == 0, START_S)
+
+
+def require_hosts() -> None:
+    """Skip the test where there is no Ray, or no host can be made."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray isn't installed here; run `make cluster-test`")
+    if (reason := reason_for_none()) is not None:
+        pytest.skip(reason)
 
 
 def until(condition: Any, timeout_s: float) -> None:
@@ -111,10 +125,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A cluster of two hosts, which lives as long as the tests."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray isn't installed here; run `make cluster-test`")
-    if (reason := reason_for_none()) is not None:
-        pytest.skip(reason)
+    require_hosts()
     folder = Path(f"/tmp/cc{os.getpid()}")  # noqa: S108 - paths of sockets have to be short
     try:
         with hosts(2, folder, {}) as made:
@@ -124,9 +135,7 @@ def cluster(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
             running.must("cluster", "up", "--address", made[0].address)
             join(running, 1)
             yield running
-            if running.api is not None:
-                running.api.terminate()
-                running.api.wait(60)
+            running.end_api()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -44,6 +44,7 @@ class Outcome:
     cached: int = 0
     prompt: int = 0
     tokens: int = 0
+    chunks: int = 0
     seconds: float = 0.0
 
 
@@ -65,10 +66,11 @@ def body_of(options: argparse.Namespace, number: int) -> dict[str, Any]:
     """Return a request: every other one draws by a seed."""
     rng = random.Random(number % options.prefixes if options.prefixes else number)
     beginning = " ".join(rng.choice(WORDS) for _ in range(options.words))
+    own = f" number {number}" if options.prefixes else ""
     sampling = {"temperature": 0} if number % 2 == 0 else {"temperature": 0.8, "seed": number}
     return {
         "model": options.model,
-        "prompt": beginning + (f" number {number}" if options.prefixes else ""),
+        "prompt": options.prompt.format(number=number) if options.prompt else beginning + own,
         "max_tokens": options.max_tokens,
         "stream": True,
         "ignore_eos": True,
@@ -116,6 +118,7 @@ async def _stream(options: argparse.Namespace, number: int, outcome: Outcome) ->
                 outcome.pause = max(outcome.pause, now_s - last_s) if text else outcome.pause
                 last_s = now_s
                 text.append(choice["text"])
+                outcome.chunks += 1
         if (usage := event.get("usage")) is not None:
             outcome.prompt += usage["prompt_tokens"]
             outcome.tokens += usage["completion_tokens"]
@@ -136,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-tokens", type=int, default=400)
     made.add_argument("--words", type=int, default=16)
     made.add_argument("--prefixes", type=int, default=0, help="so many beginnings are shared")
+    made.add_argument("--prompt", help="in place of words; {number} is the request's")
     made.add_argument("--timeout-s", type=float, default=300.0)
     return made
 

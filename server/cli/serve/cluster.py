@@ -12,7 +12,7 @@ from server.server_options import CatalogueOptions, LifeOptions
 
 _OF_REPLICAS = frozenset(
     {
-        *SERVE_SETTINGS,
+        *(name for name in SERVE_SETTINGS if name != "queue_size"),
         *(field.name for options in (CatalogueOptions, LifeOptions) for field in fields(options)),
         "slot_save_path",
     }
