@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import mean, median
 
 from server.engine.sequence import Sequence
@@ -18,8 +17,6 @@ N_STEPS = 16
 """So many of the latest steps of each kind count."""
 ENOUGH_STEPS = 7
 """Nothing is said before as many steps of each kind."""
-WORTH = 1.03
-"""Guesses pay if they bring at least so many times the tokens per second."""
 
 
 class MeasuredGain:
@@ -33,7 +30,7 @@ class MeasuredGain:
         self._has_lost = False
 
     def add(self, seconds: float, n_tokens: int, *, has_guesses: bool) -> None:
-        """Learn from a step that brought `n_tokens`, one or more, in `seconds`, its draft included."""
+        """Learn from steps that brought `n_tokens`, one or more, in `seconds`, their drafts included."""
         if has_guesses:
             self._with.append((seconds, n_tokens))
         else:
@@ -50,7 +47,7 @@ class MeasuredGain:
         if min(len(self._with), len(self._without)) < ENOUGH_STEPS:
             return None
         token_s = median([seconds for seconds, _ in self._with]) / mean([n for _, n in self._with])
-        self._has_lost = WORTH * token_s > median(self._without)
+        self._has_lost = token_s > median(self._without)
         return not self._has_lost
 
     def forget_guesses(self) -> None:
@@ -59,45 +56,42 @@ class MeasuredGain:
         self._has_lost = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A step under way: when it began, whose it is, and the tokens that they had then."""
-
-    start_s: float
-    ids: list[int]
-    n_tokens: int
-    has_guesses: bool
-
-
 class MeasuredGains:
-    """The gain for each number of sequences, measured from one step's draft to the next one's.
+    """The gain for each number of sequences, measured from one step's draft to a later one's.
 
-    A step counts if the same sequences generate before and after it, and nothing else is computed.
+    Steps count if the same sequences generate before and after them, and nothing else is computed.
     """
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._gains: dict[int, MeasuredGain] = {}
-        self._step: _Step | None = None
-        self._now_s = 0.0
+        self._now_s = self._start_s = 0.0
+        self._ids: list[int] = []
+        """The sequences of the steps under way; none: they don't count."""
+        self._n_tokens = 0
+        self._has_guesses = False
 
     def of(self, n_streams: int) -> MeasuredGain:
         """Return the gain while so many sequences generate."""
-        return self._gains.setdefault(n_streams, MeasuredGain())
+        gain = self._gains.get(n_streams)
+        if gain is None:
+            gain = self._gains[n_streams] = MeasuredGain()
+        return gain
 
-    def end_step(self, running: list[Sequence]) -> None:
-        """Learn from the step that has ended, if it counts. The next one begins now."""
+    def end_steps(self, running: list[Sequence]) -> None:
+        """Learn from the steps that have ended, if they count. The next ones begin now."""
         self._now_s = self._clock_s()
-        step, self._step = self._step, None
-        if step is None or step.ids != [sequence.id for sequence in running]:
+        ids, self._ids = self._ids, []
+        if not ids or ids != [sequence.id for sequence in running]:
             return
-        n_tokens = sum([len(sequence.tokens) for sequence in running]) - step.n_tokens
+        n_tokens = sum([len(sequence.tokens) for sequence in running]) - self._n_tokens
         if n_tokens > 0:
-            seconds = self._now_s - step.start_s
-            self.of(len(running)).add(seconds, n_tokens, has_guesses=step.has_guesses)
+            seconds = self._now_s - self._start_s
+            self.of(len(running)).add(seconds, n_tokens, has_guesses=self._has_guesses)
 
-    def begin_step(self, running: list[Sequence], *, has_guesses: bool) -> None:
-        """Note the step that began when the last one ended, and whether guesses belong to it."""
-        if running and all(sequence.n_pending == 1 for sequence in running):
-            n_tokens = sum([len(sequence.tokens) for sequence in running])
-            self._step = _Step(self._now_s, [sequence.id for sequence in running], n_tokens, has_guesses)
+    def begin_steps(self, running: list[Sequence], *, has_guesses: bool) -> None:
+        """Note the steps that begin where the last ones ended, and whether guesses belong to them."""
+        if all(sequence.n_pending == 1 for sequence in running):
+            self._ids = [sequence.id for sequence in running]
+            self._n_tokens = sum([len(sequence.tokens) for sequence in running])
+            self._start_s, self._has_guesses = self._now_s, has_guesses

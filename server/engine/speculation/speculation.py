@@ -110,6 +110,8 @@ class Speculation:
         self._n_till_control = self._control_steps = _FIRST_CONTROL_STEPS
         self._is_trial = False
         """The guesses of this step are made though they aren't expected to pay."""
+        self._is_idle = False
+        """It rests as no guess pays; such steps are measured together, as that takes time, too."""
         self._retry_tokens = _RETRY_TOKENS
         self._retry_share = 0.0
 
@@ -120,14 +122,14 @@ class Speculation:
 
         `passes` None: a step is one pass, or isn't planned.
         """
-        if self._gains is None:
+        if self._gains is None or (self._n_paused and self._is_idle):
             self._draft(running, step_cost, n_batch, passes)
             return
-        self._gains.end_step(running)
+        self._gains.end_steps(running)
         was_asked = self._draft(running, step_cost, n_batch, passes)
         has_guesses = any(sequence.draft for sequence in running)
         if has_guesses == was_asked and not (was_asked and self._is_trial):
-            self._gains.begin_step(running, has_guesses=has_guesses)
+            self._gains.begin_steps(running, has_guesses=has_guesses)
 
     def _draft(
         self, running: list[Sequence], step_cost: StepCost, n_batch: int, passes: Passes | None
@@ -176,6 +178,7 @@ class Speculation:
         self._judge(wanted)
         self._is_trial = True
         paying = self._where_it_pays(wanted, n_tokens, step_cost, guess_s)
+        self._is_idle = not paying
         if not paying:
             self._n_unguessed += (REST_STEPS - 1) * len(wanted)
             n_steps = (self._retry_tokens - self._n_unguessed) // len(wanted) - BEFORE_RETRY

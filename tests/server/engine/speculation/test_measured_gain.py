@@ -23,7 +23,7 @@ def gain_of(with_s: float, n_tokens: int, without_s: float, n_steps: int = N_STE
 
 def test_guesses_pay_where_a_token_takes_less() -> None:
     assert gain_of(0.020, 4, 0.006).judge()
-    assert gain_of(0.020, 4, 0.0051).judge() is False, "less than three hundredths is nothing"
+    assert gain_of(0.020, 4, 0.0049).judge() is False
     assert gain_of(0.020, 4, 0.006, ENOUGH_STEPS - 1).judge() is None
 
 
@@ -75,13 +75,13 @@ def test_only_steps_of_the_same_sequences_count() -> None:
         ([one], [one], 0),
         ([one, other], [one, other], 1),
     ):
-        gains.end_step(running)
-        gains.begin_step(running, has_guesses=False)
+        gains.end_steps(running)
+        gains.begin_steps(running, has_guesses=False)
         clock.now_s += 0.010
         for sequence in running:
             sequence.tokens += [1] * n_tokens
             sequence.n_computed += n_tokens
-        gains.end_step(after)
+        gains.end_steps(after)
     assert not gains.of(1)._without
     assert list(gains.of(2)._without) == [pytest.approx(0.005)]
 
