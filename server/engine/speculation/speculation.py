@@ -44,6 +44,8 @@ those take now."""
 _FIRST_CONTROL_STEPS = 16
 """The first rest comes after so many, the next after twice as many, and so on: what was measured when the
 model was loaded may be wrong."""
+_PROVEN_STEPS = 4 * _FIRST_CONTROL_STEPS
+"""Guesses that pay by the clock until a rest as late as this do: fewer steps may have been a quiet moment."""
 BEFORE_RETRY = 16
 """A proposer that rests begins to prepare itself so many steps before it is asked again."""
 REST_STEPS = 8
@@ -221,7 +223,7 @@ class Speculation:
             )
             n = best(share, first_share=first_share)
             if not n:
-                n = min(most, self._n_retried(best))
+                n = min(most, self._n_retried(n_streams, best))
             elif not self._may_pay(n_streams):
                 n = 0
             if n:
@@ -234,16 +236,13 @@ class Speculation:
         """Return False if guesses that should pay don't by the clock, and aren't to be tried anew."""
         gain = None if self._gains is None else self._gains.of(n_streams)
         pays = None if gain is None else gain.judge()
-        if pays is not False:
-            self._is_trial = False
-            if pays:
-                self._retry_tokens = _RETRY_TOKENS
-            return True
-        if not self._is_due():
-            return False
-        assert gain is not None
-        gain.forget_guesses()
-        self._n_till_control = self._control_steps = _FIRST_CONTROL_STEPS
+        if gain is not None and pays is False:
+            if not self._is_due():
+                return False
+            gain.forget_guesses()
+            self._n_till_control = self._control_steps = _FIRST_CONTROL_STEPS
+        elif pays and self._control_steps >= _PROVEN_STEPS:
+            self._retry_tokens = _RETRY_TOKENS
         self._is_trial = False
         return True
 
@@ -256,15 +255,16 @@ class Speculation:
         self._retry_tokens = min(2 * self._retry_tokens, _RETRY_TOKENS_MAX)
         return True
 
-    def _n_retried(self, best: Callable[[float], int]) -> int:
+    def _n_retried(self, n_streams: int, best: Callable[[float], int]) -> int:
         """Return how many guesses to make for a sequence for which they don't pay: mostly none.
 
         At first, and as long as they are right, some are made at each step, so that what guesses well is soon
-        known to; but not where more of them being right wouldn't let them pay. `best` is `best_length` by
-        the share that is right.
+        known to; but not where they have lost by the clock, or where more of them being right wouldn't let
+        them pay. `best` is `best_length` by the share that is right.
         """
         share = self._overall.share
-        if share > self._retry_share:  # the last ones were right
+        has_lost = self._gains is not None and self._gains.of(n_streams).judge() is False
+        if share > self._retry_share and not has_lost:  # the last ones were right
             self._retry_share = share
             is_known = share >= _KNOWN_SHARE
             if not is_known:
