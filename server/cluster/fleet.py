@@ -106,7 +106,8 @@ class Fleet:
         await self._listener.start(self._host)
         try:
             await self._look()
-        except (ConnectionError, TimeoutError) as error:
+        except (WorkerError, ConnectionError, TimeoutError) as error:
+            await self._listener.stop()
             raise WorkerError(f"the cluster doesn't answer: {error}; is it up?") from error
         self._watching = asyncio.create_task(self._watch(), name="cluster")
 
