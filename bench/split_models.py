@@ -144,6 +144,9 @@ def running(words: Sequence[str], folder: Path) -> Iterator[None]:
         process = subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             yield
+        except BaseException:
+            print(Path(log.name).read_text(errors="replace")[-3000:], file=sys.stderr)
+            raise
         finally:
             process.terminate()
             process.wait(timeout=30)
