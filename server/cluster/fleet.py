@@ -146,8 +146,9 @@ class Fleet:
 
     def generate(self, name: str, request: Work) -> RequestHandle:
         served = self._names.find(name)
-        key = prefix_key(served.deployment.model, request)
-        meter = RequestMeter(self.figures, current_origin(), is_pooled=isinstance(request, Pool))
+        key, origin = prefix_key(served.deployment.model, request), current_origin()
+        origin.prefix_key = origin.prefix_key or key
+        meter = RequestMeter(self.figures, origin, is_pooled=isinstance(request, Pool))
         numbers = itertools.count()
 
         @asynccontextmanager

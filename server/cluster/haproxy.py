@@ -1,6 +1,7 @@
 """`haproxy_config`: HAProxy's settings file for several servers, each with the same models. Pure.
 
-A request goes where its beginning has been before, so that what is shared of a prompt is computed once; a
+A request goes where its beginning has been before, so that what is shared of a prompt is computed once, or
+where the session has been that its client names; a
 server that has much more to do than the others isn't chosen (consistent hashing with bounded loads). What a
 server hasn't begun to answer goes to another one.
 """
@@ -137,7 +138,12 @@ defaults
 frontend api
     bind {listen}
     option http-buffer-request
+    # By the session that the client names, by the key that an answer told it, or by the body's beginning.
     http-request set-var(txn.beginning) req.body,bytes(0,{prefix_bytes}),xxh64 if METH_POST
+    acl has_key req.hdr(x-corral-prefix) -m found
+    acl has_session req.hdr(x-session-id) -m found
+    http-request set-var(txn.beginning) req.hdr(x-corral-prefix),xxh64 if has_key
+    http-request set-var(txn.beginning) req.hdr(x-session-id),xxh64 if has_session
     use_backend by_beginning if {{ var(txn.beginning) -m found }}
     default_backend any
 
@@ -147,14 +153,14 @@ backend by_beginning
     hash-balance-factor {balance}
     # A server that stops says so before it closes its door (--drain-delay-s 3 or more).
     option httpchk GET /ready
-    default-server check inter 1s fastinter 200ms fall 2 rise 1
-    default-server observe layer4 error-limit 3 on-error mark-down
+    default-server check inter 1s fastinter 200ms downinter 200ms fall 2 rise 1
+    default-server observe layer4 error-limit 1 on-error mark-down
 {servers}
 
 backend any
     balance leastconn
     option httpchk GET /ready
-    default-server check inter 1s fastinter 200ms fall 2 rise 1
-    default-server observe layer4 error-limit 3 on-error mark-down
+    default-server check inter 1s fastinter 200ms downinter 200ms fall 2 rise 1
+    default-server observe layer4 error-limit 1 on-error mark-down
 {servers}
 """

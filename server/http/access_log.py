@@ -91,7 +91,8 @@ def part_of(scope: Scope) -> tuple[Scope, RequestRecord]:
 
 
 class RequestRecords:
-    """Gives each request a record, answers with its `X-Request-Id`, and logs one line at its end."""
+    """Gives each request a record, answers with its `X-Request-Id` and the prefix key of what it generates
+    from, and logs one line at its end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -101,17 +102,16 @@ class RequestRecords:
             await self._app(scope, receive, send)
             return
         record = scope[_KEY] = _new(scope)
-        begin_origin(record.id, record.path)
+        origin = begin_origin(record.id, record.path)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                names = (
-                    b"x-request-id",
-                    b"request-id",
-                )  # OpenAI's clients read the one, Anthropic's the other
-                ids = [(name, record.id.encode()) for name in names]
-                message["headers"] = [*message.get("headers", ()), *ids]
+                # OpenAI's clients read the one name of the id, Anthropic's the other.
+                told = [(b"x-request-id", record.id.encode()), (b"request-id", record.id.encode())]
+                if origin.prefix_key:
+                    told.append((b"x-corral-prefix", origin.prefix_key.encode()))
+                message["headers"] = [*message.get("headers", ()), *told]
             await send(message)
 
         try:

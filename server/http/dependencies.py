@@ -51,6 +51,8 @@ logger = logging.getLogger("corral.http")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
+SESSION = "x-session-id"
+"""The header by which a client names its session, to balancers and to the arms of presets."""
 _MOST_WARNINGS = 200
 _ACTIVE = ("ready", "loading", "restarting")
 
@@ -109,6 +111,7 @@ class Api:
             timeout_s=self.config.request_timeout_s,
             presets=self.presets.encoded,
             owner=owner_of(request.scope),
+            session=request.headers.get(SESSION, ""),
             draw=self.presets.draw(),
             default_preset=self._default_preset(request) if self.presets.encoded else "",
         )

@@ -23,7 +23,7 @@ class Preflights(CORSMiddleware):
             allow_methods=["*"],
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=["X-Request-Id", "X-Corral-Prefix", "Retry-After"],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

@@ -25,6 +25,8 @@ class Origin:
     """The arm of an alias that the request was given to, as the settings name it; empty: there are none."""
     choice: Choice | None = None
     """The arm and layers chosen for it, if it asks for a preset."""
+    prefix_key: str = ""
+    """The key of the beginning of its first prompt; empty: it has none, or none is known yet."""
     called: set[int] = field(default_factory=set)
     """The choices whose answers turned out to be tool calls: the engine knows only that they stopped."""
 
@@ -32,9 +34,11 @@ class Origin:
 _current: ContextVar[Origin] = ContextVar("corral.origin")
 
 
-def begin_origin(request_id: str, path: str) -> None:
-    """Let the tasks of this HTTP request find its origin from now on."""
-    _current.set(Origin(request_id, path, time.monotonic()))
+def begin_origin(request_id: str, path: str) -> Origin:
+    """Let the tasks of this HTTP request find its origin from now on; return it."""
+    origin = Origin(request_id, path, time.monotonic())
+    _current.set(origin)
+    return origin
 
 
 def current_origin() -> Origin:

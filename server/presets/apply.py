@@ -7,7 +7,7 @@ another one is a client of it: its own layer comes first, then the other's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.ollama.names import plain_name
 from server.presets.body import Body, NotAnObject
@@ -20,14 +20,24 @@ USERS = ("safety_identifier", "user", "prompt_cache_key", "metadata.user_id")
 """The fields that name a client's user, the first one that is given counts; the last is Anthropic's."""
 
 
+class Asker(NamedTuple):
+    """Whoever asks, as far as the choice of an arm depends on it."""
+
+    owner: str = ""
+    """The owner of the API key."""
+    session: str = ""
+    """The client's session by a header: it stands for a user where the body names none."""
+    draw: float = 0.0
+    """A number from 0 to 1, for those who are nobody."""
+
+
 def prepare(
-    table: bytes, owner: str, draw: float, purpose: str, body: bytes, default: str = ""
+    table: bytes, asker: Asker, purpose: str, body: bytes, default: str = ""
 ) -> tuple[bytes, Choice | None]:
     """Return the body as it is to be read, and what was chosen if it names a preset of the encoded table.
 
-    `owner` is that of the API key, `draw` a number from 0 to 1 for those who are nobody. A body that names no
-    model names the preset `default`, if there is one. A body that is no object stays as it is: its schema
-    refuses it.
+    A body that names no model names the preset `default`, if there is one. A body that is no object stays as
+    it is: its schema refuses it.
     """
     try:
         request = Body(body)
@@ -41,8 +51,8 @@ def prepare(
     preset = presets.find(plain_name(name) if purpose.startswith("ollama_") else name)
     if preset is None:
         return body, None
-    user = next((text for path in USERS if (text := request.text(path))), "")
-    target = preset.target_of(owner, user, draw)
+    user = next((text for path in USERS if (text := request.text(path))), asker.session)
+    target = preset.target_of(asker.owner, user, asker.draw)
     notes: list[str] = []
     if purpose in SCHEMAS and any(not layer.is_empty for layer in target.layers):
         notes = apply_layers(target.layers, request, purpose)

@@ -36,6 +36,7 @@ from server.metrics.origin import current_origin
 from server.metrics.request_meter import RequestMeter
 from server.metrics.samples import WorkerSample
 from server.requests.answer_record import MAX_WORKERS
+from server.requests.prefix_key import prefix_key
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
@@ -168,10 +169,11 @@ class Supervisor:
 
     def generate(self, name: str, request: Work, *, max_workers: int = MAX_WORKERS) -> RequestHandle:
         """Return the request's events; after a death it goes on in up to `max_workers` of them."""
-        request = self._with_adapters(name, request)
+        request, origin = self._with_adapters(name, request), current_origin()
+        origin.prefix_key = origin.prefix_key or prefix_key(self._resolve(name)[0].name, request)
         meter = RequestMeter(
             self.figures,
-            current_origin(),
+            origin,
             is_pooled=isinstance(request, Pool),
             adapters=self._adapters.names(request.adapters or ()) if isinstance(request, Generate) else (),
         )

@@ -46,7 +46,7 @@ from server.openai.requests.schemas import (
     for_the_log,
     unknown_fields,
 )
-from server.presets.apply import prepare
+from server.presets.apply import Asker, prepare
 from server.presets.table import Choice, decoded
 from server.responses.read import History, HistoryWanted, ResponseRead, read_response
 from server.responses.schemas import ResponsesRequest, metadata_of
@@ -92,6 +92,8 @@ class ReadJob(msgspec.Struct, frozen=True, kw_only=True):
     """The owner of the request's API key."""
     draw: float = 0.0
     """A number from 0 to 1, which chooses the arm of a preset for those who are nobody."""
+    session: str = ""
+    """The client's session by a header: it stands for a user where the body names none."""
     default_preset: str = ""
     """The preset that a body names which names no model; empty: none."""
     attributes: Attributes = NO_ATTRIBUTES
@@ -179,7 +181,8 @@ def read(job: ReadJob, body: bytes) -> ReadRequest:
 
 def _read_preset(job: ReadJob, body: bytes) -> ReadRequest:
     """Return what `body` requests, changed as the preset has it that it may name."""
-    body, choice = prepare(job.presets, job.owner, job.draw, job.purpose, body, job.default_preset)
+    asker = Asker(job.owner, job.session, job.draw)
+    body, choice = prepare(job.presets, asker, job.purpose, body, job.default_preset)
     outcome = _read(job, body)
     if isinstance(outcome, HistoryWanted | HostedRead):
         return outcome

@@ -5,8 +5,11 @@ import re
 
 import pytest
 
+from server.ipc.messages import Work
+from server.metrics.origin import current_origin
+from server.requests.prefix_key import prefix_key
 from tests.server.http_client import CHAT, client_for
-from tests.server.scripted_service import ScriptedService
+from tests.server.scripted_service import ScriptedEvents, ScriptedService
 
 
 @pytest.mark.parametrize("given", ["mine", "a" * 128, "x-1_2:3/4"])
@@ -71,3 +74,26 @@ async def test_the_line_carries_its_figures_for_programs(caplog: pytest.LogCaptu
         "completion_tokens": 2,
         "request_id": "mine",
     }
+
+
+class Keyed(ScriptedService):
+    """Tells the key of a prompt's beginning, as the services of real models do."""
+
+    def generate(self, name: str, request: Work) -> ScriptedEvents:
+        current_origin().prefix_key = prefix_key(name, request)
+        return super().generate(name, request)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_prompts_key_is_told(stream: bool) -> None:
+    turns = [{"role": "user", "content": "Hi"}]
+    more = [*turns, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "So?"}]
+    keys = []
+    async with client_for(Keyed()) as client:
+        for messages in (turns, more, [{"role": "user", "content": "Ho"}]):
+            body = {"model": "demo", "messages": messages, "stream": stream}
+            answer = await client.post("/v1/chat/completions", json=body)
+            keys.append(answer.headers["x-corral-prefix"])
+        assert "x-corral-prefix" not in (await client.get("/v1/models")).headers
+    assert re.fullmatch("[0-9a-f]{16}", keys[0])
+    assert keys[1] == keys[0] != keys[2]

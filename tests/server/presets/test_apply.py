@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from server.presets.apply import apply_layers, prepare
+from server.presets.apply import Asker, apply_layers, prepare
 from server.presets.body import Body
 from server.presets.parameters import SCHEMAS, place_in, spellings, stripped_paths
 from server.presets.table import Layer, Preset, PresetTable, SystemMode, Target
@@ -208,7 +208,7 @@ def test_what_was_changed_is_told() -> None:
         name="p", force={"top_k": 1, "dry_base": 2}, strip=("seed",), system="Hi", default={"min_p": 1}
     )
     request = b'{"model":"p","top_k":5,"seed":1,"lora":[]}'
-    _, choice = prepare(table(layer, adapters={"a": 1.0}), "", 0.0, "response", request)
+    _, choice = prepare(table(layer, adapters={"a": 1.0}), Asker(), "response", request)
     assert choice is not None
     assert (choice.preset, choice.label, choice.model) == ("p", "p", "demo")
     assert choice.notes == (
@@ -223,7 +223,7 @@ def test_what_was_changed_is_told() -> None:
     "body", [b"", b"[]", b'{"model":', b'{"model":"q"}', b'{"model":1}', b'{"x":NaN,"model":"p"}']
 )
 def test_what_names_no_preset_stays_as_it_is(body: bytes) -> None:
-    assert prepare(table(Layer(name="p", force={"seed": 1})), "", 0.0, "chat", body) == (body, None)
+    assert prepare(table(Layer(name="p", force={"seed": 1})), Asker(), "chat", body) == (body, None)
 
 
 @pytest.mark.parametrize("mode", ["prepend", "replace", "default"])
@@ -255,7 +255,7 @@ def test_a_tag_of_ollamas_is_no_part_of_a_presets_name() -> None:
     target = Target(model="demo", arm="demo", share=1.0, layers=(Layer(name="mix", force={"seed": 3}),))
     table = PresetTable({"mix": Preset(name="mix", targets=(target,))}).encoded()
     request = b'{"model": "mix:latest", "prompt": "Hi"}'
-    body, choice = prepare(table, "", 0.0, "ollama_generate", request)
+    body, choice = prepare(table, Asker(), "ollama_generate", request)
     assert choice is not None
     assert json.loads(body)["options"] == {"seed": 3}
-    assert prepare(table, "", 0.0, "text", request) == (request, None)
+    assert prepare(table, Asker(), "text", request) == (request, None)

@@ -240,3 +240,18 @@ async def test_a_preset_without_layers_that_hides_the_default_model_is_an_alias(
             answer = (await client.post("/v1/responses", json=body)).json()
             assert answer["model"] == "demo"
     assert [model for model, _ in service.got] == ["lmsys/vicuna-7b-v1.5"] * 2
+
+
+async def test_a_session_in_a_header_stays_with_one_arm(app: FastAPI, service: Recording) -> None:
+    """Where the body names no user; else the user counts, whatever the header says."""
+    models: dict[str, set[str]] = {}
+    async with client_of(app) as client:
+        for number in range(60):
+            session = f"session {number % 20}"
+            body = {"model": "mix", "messages": USER, **({"user": session} if number >= 40 else {})}
+            header = session if number < 40 else "another"
+            answer = await client.post("/v1/chat/completions", json=body, headers={"X-Session-Id": header})
+            assert answer.status_code == 200
+            models.setdefault(session, set()).add(service.got[-1][0])
+    assert {len(each) for each in models.values()} == {1}
+    assert len(set.union(*models.values())) == 2

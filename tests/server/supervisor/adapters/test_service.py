@@ -18,6 +18,7 @@ from models.gguf.adapter_info import read_adapter_info
 from models.gguf.info import read_gguf_info
 from server.engine.events import Delta, Finish
 from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.metrics.origin import begin_origin
 from server.supervisor.adapters.registry import AdapterRegistry
 from server.supervisor.adapters.service import AdapterService, prepare_adapter
 from server.supervisor.catalogue import CatalogueEntry
@@ -307,3 +308,18 @@ def test_preparing_reports_the_converters_reason(tiny: Path, tmp_path: Path) -> 
     with pytest.raises(RequestError, match="use_dora") as error:
         prepare_adapter(AdapterRef(tmp_path, "x"), tiny, fails)
     assert error.value.param == "path"
+
+
+async def test_prompts_with_other_adapters_have_another_key(setup: Setup) -> None:
+    """It is told of the first prompt of a request, by the model that answers, whatever name was asked for."""
+    await setup.start()
+    await setup.add("style")
+    keys = []
+    for model in ("one", "one:Q8_0", "one:style"):
+        origin = begin_origin("id", "/")
+        await setup.ask(model)
+        keys.append(origin.prefix_key)
+        await setup.ask("one")  # another prompt of the same request
+        assert origin.prefix_key == keys[-1]
+    assert keys[0] == keys[1] != keys[2]
+    assert all(keys)
