@@ -335,6 +335,7 @@ async def _shut_down(
     grace_s: float,
 ) -> None:
     """Stop listening, let running requests finish, end the workers; a second signal makes it immediate."""
+    await server.stop_accepting()
     server.should_exit = True
     stopping = asyncio.create_task(models.stop(grace_s))
     hurried = asyncio.create_task(signals.second.wait())

@@ -243,6 +243,12 @@ class HttpConnection(HttpToolsProtocol):
         return self._reading == "body" and not self.flow.read_paused
 
     @property
+    def is_new(self) -> bool:
+        """True until the head of its first request has come."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None and not self._is_over()
+
+    @property
     def is_answering(self) -> bool:
         """True from a request's head to the end of its answer."""
         cycle: RequestResponseCycle | None = self.cycle

@@ -9,11 +9,16 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from server.http.connection import HttpConnection
 from server.listening.tls import TlsFiles
 from server.listening.tls_door import TlsDoor
 
 MOST_HANDSHAKES = 512
 """So many clients may be at their TLS handshakes, where nothing else is said."""
+FIRST_WORDS_S = 0.25
+"""A connection that was taken right before the end has so many seconds to say what it wants."""
+TAKING_S = 0.1
+"""A request that has come by then has so many seconds more to reach its model."""
 _CLOSE = (b"connection", b"close")
 
 
@@ -58,6 +63,30 @@ class HttpServer(uvicorn.Server):
         # uvicorn makes each second anew what all answers have of these.
         self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    async def stop_accepting(self) -> None:
+        """Take no further connection; return when those that were taken have asked what they came to ask.
+
+        A socket that a service manager holds keeps the others for the next server.
+        """
+        loop = asyncio.get_running_loop()
+        for each in self.servers:
+            each.close()
+        if self._door is not None:
+            self._door.stop_listening()
+        end_s = loop.time() + FIRST_WORDS_S
+        while self._has_silent_clients() and loop.time() < end_s:  # noqa: ASYNC110 — connections tell nobody
+            await asyncio.sleep(0.005)
+        if any(each.is_answering for each in self._connections()):
+            await asyncio.sleep(TAKING_S)
+
+    def _has_silent_clients(self) -> bool:
+        """Return True if a client has not sent the head of a request yet, or is at its handshake."""
+        is_shaking = self._door is not None and self._door.is_busy
+        return is_shaking or any(each.is_new for each in self._connections())
+
+    def _connections(self) -> Iterator[HttpConnection]:
+        return (each for each in self.server_state.connections if isinstance(each, HttpConnection))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._door is not None:

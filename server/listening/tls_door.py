@@ -55,12 +55,21 @@ class TlsDoor:
         self._listening.append(listening)
         self._loop.add_reader(listening, self._accept, listening)
 
-    def close(self) -> None:
-        """Listen no more, and end the handshakes; connections that are through go on."""
+    @property
+    def is_busy(self) -> bool:
+        """True while a client is at its handshake."""
+        return bool(self._shaking)
+
+    def stop_listening(self) -> None:
+        """Accept no further connection; handshakes go on."""
         listening, self._listening = self._listening, []
         for each in listening:
             self._loop.remove_reader(each)
             each.close()
+
+    def close(self) -> None:
+        """Listen no more, and end the handshakes; connections that are through go on."""
+        self.stop_listening()
         for task in list(self._shaking):
             self._end(task)
 
