@@ -19,7 +19,7 @@ from typing import Any
 from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.library_file import check_library_file
-from models.rpc.keep_alive import connections, keep_alive
+from models.rpc.keep_alive import CLIENT_S, connections, keep_alive
 
 FILE_NAME = "libcorral_rpc.so"
 LIBRARY_VARIABLE = "CORRAL_RPC_LIBRARY"
@@ -83,7 +83,7 @@ def connect(addresses: Sequence[str]) -> list[int]:
     ports = {int(address.rpartition(":")[2]) for address in addresses}
     for sock, _own, peer in connections():
         if peer[1] in ports:
-            keep_alive(sock)
+            keep_alive(sock, CLIENT_S)
     most = int(library.load().llama_max_devices())
     if len(devices) > most:
         raise LlamaCppError(

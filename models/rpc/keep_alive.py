@@ -8,22 +8,25 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
-IDLE_S, INTERVAL_S, TRIES = 3, 2, 3
-"""A connection that has been idle for so long is tried at this interval, and given up after so many tries."""
-UNACKNOWLEDGED_S = 9
-"""Data that isn't acknowledged for so long ends the connection."""
+IDLE_S, INTERVAL_S = 3, 2
+"""A connection that has been idle for so long is tried, then at this interval."""
+SERVER_S = 9
+"""A server gives a client up that is gone for so long: others wait for their turn."""
+CLIENT_S = 60
+"""A client gives a server up that is gone, or takes nothing, for so long: one that clears or writes down what
+it got may be slow. Within a step the engine's own patience is shorter."""
 
 Peer = tuple[str, int]
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Set the options for a connected socket. A system may lack some of them."""
+def keep_alive(sock: socket.socket, limit_s: int) -> None:
+    """End a connection once its other end has acknowledged nothing for `limit_s` seconds."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
         "TCP_KEEPIDLE": IDLE_S,
         "TCP_KEEPINTVL": INTERVAL_S,
-        "TCP_KEEPCNT": TRIES,
-        "TCP_USER_TIMEOUT": UNACKNOWLEDGED_S * 1000,
+        "TCP_KEEPCNT": max(1, (limit_s - IDLE_S) // INTERVAL_S),
+        "TCP_USER_TIMEOUT": limit_s * 1000,
     }
     for name, value in options.items():
         option = getattr(socket, name, None)

@@ -16,7 +16,7 @@ import msgspec
 
 from models.errors import LlamaCppError
 from models.llamacpp import library, rpc
-from models.rpc.keep_alive import Peer, connections, keep_alive
+from models.rpc.keep_alive import SERVER_S, Peer, connections, keep_alive
 from server.cluster.sharing.messages import EXIT_REFUSED, SharedDevice, ShareEvent, ShareJob
 
 LOOK_S = 0.2
@@ -64,7 +64,7 @@ def _watch(port: int) -> None:
             if own[1] == port:
                 here.add(peer)
                 if peer not in since_s:
-                    keep_alive(sock)
+                    keep_alive(sock, SERVER_S)
         for peer in here - since_s.keys():
             since_s[peer] = time.monotonic()
             _say(ShareEvent("connected", peer=f"{peer[0]}:{peer[1]}"))

@@ -13,7 +13,7 @@ import pytest
 
 from models.errors import RpcServerError
 from models.rpc.address import ServerAddress
-from models.rpc.keep_alive import connections, keep_alive
+from models.rpc.keep_alive import SERVER_S, connections, keep_alive
 from models.rpc.probe import MEMORY_SHARE, PROTOCOL, devices_of, probe, probe_all
 
 HELLO = struct.pack("<Q", 28) + bytes(PROTOCOL) + bytes(25)
@@ -117,6 +117,16 @@ def test_one_whose_queue_is_full_is_waited_for_no_longer() -> None:
             sock.close()
 
 
+def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as sock,
+    ):
+        keep_alive(sock, 1)
+        with pytest.raises(TimeoutError):
+            sock.sendall(bytes(64 << 20))
+
+
 def test_the_kernel_is_told_to_look_after_this_process_own_connections() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()) as sock:
@@ -124,7 +134,7 @@ def test_the_kernel_is_told_to_look_after_this_process_own_connections() -> None
             assert found[sock.getsockname()][1] == listener.getsockname()
             for one, own, _peer in connections():
                 if own == sock.getsockname():
-                    keep_alive(one)
+                    keep_alive(one, SERVER_S)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         n_open = len(list(connections()))
         assert n_open == len(list(connections())), "it leaves no descriptor open"
