@@ -213,27 +213,29 @@ class RayCluster:
             return reports
 
     async def deployments(self) -> Sequence[Deployment]:
-        return await asyncio.to_thread(self._deployments)
-
-    def _deployments(self) -> list[Deployment]:
-        planned = self.plan().deployments
+        planned, reports = await asyncio.to_thread(self._planned_and_reports)
         return [
             Deployment(
                 name=report.name,
                 model=report.model,
                 state=report.state,
                 handle=self._handle(report.name),
-                version=planned[report.name].version,
+                version=planned.deployments[report.name].version,
                 n_replicas=report.n_running,
                 problem=report.problem,
             )
-            for report in self.reports()
-            if report.name in planned and report.status != "missing"
+            for report in reports
+            if report.name in planned.deployments and report.status != "missing"
         ]
+
+    def _planned_and_reports(self) -> tuple[ClusterPlan, list[DeploymentReport]]:
+        return self.plan(), self.reports()
 
     def _handle(self, name: str) -> RayHandleOf:
         if name not in self._handles:
-            self._handles[name] = RayHandleOf(serve.get_deployment_handle(DEPLOYMENT, app_name=name))
+            self._handles[name] = RayHandleOf(
+                serve.get_deployment_handle(DEPLOYMENT, name, _check_exists=False)
+            )
         return self._handles[name]
 
     def _progress(self, name: str) -> dict[str, str]:
