@@ -18,6 +18,15 @@ class AdapterSpec(msgspec.Struct, frozen=True):
     path: str
 
 
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """The findings of a worker's start, which the next one for the same file need not make again."""
+
+    step_times: tuple[tuple[int, float], ...] = ()
+    """Steps of so many tokens took so many seconds."""
+    prompt_side: bool = False
+    """True if prompts are computed on weights of their own."""
+
+
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The first frame to a worker: which files to load, and the settings to serve them with."""
 
@@ -34,6 +43,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The LoRA adapters to be ready from the start."""
     n_ctx_told: int | None = None
     """Clients were told this context; where the user chose none, the worker chooses no longer one."""
+    findings: Findings | None = None
+    """An earlier worker's findings; None: the worker measures itself."""
     kernels_death: str | None = None
     """A worker died so while it loaded the model, and now Corral's matrix kernels are left out."""
 
@@ -96,5 +107,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The model's file."""
     sees_images: bool = False
     """True if it is served with a projector."""
+    findings: Findings | None = None
+    """The findings of the start; None: there are none that a next worker could use."""
     sampling: SamplingParams = SamplingParams()
     """The sampling parameters of requests that leave them open."""

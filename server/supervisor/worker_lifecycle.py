@@ -14,10 +14,11 @@ import asyncio
 import logging
 from typing import Protocol
 
+import msgspec
 import psutil
 
 from models.errors import CorralError, RpcServerError, WorkerDied, WorkerError
-from server.ipc.model_spec import ModelInfo
+from server.ipc.model_spec import Findings, ModelInfo
 from server.metrics.figures import WorkerFigures
 from server.supervisor.failure_history import FailureHistory, last_death, safer_spec
 from server.supervisor.life import Alarm
@@ -91,6 +92,8 @@ class WorkerLifecycle:
         self._stopped: asyncio.Future[None] | None = None
         self._follows_death = False
         """The load that goes on replaces a worker that died after it was ready."""
+        self._findings: Findings | None = None
+        """The findings of the file's latest worker."""
         self._retry = Alarm(self.start)
         """The start that follows a failure without a request."""
 
@@ -128,6 +131,7 @@ class WorkerLifecycle:
         """Have the file that was offered in the place of the old one, whose failures are forgotten."""
         if self._file.accept():
             self.failures = FailureHistory(self._policy, _now_s)
+            self._findings = None
             if self.state == "failed":
                 self.state = "available"
 
@@ -171,6 +175,7 @@ class WorkerLifecycle:
                 await self._await_servers(error)
                 continue
             self.worker, self.info, self.load_s = worker, info, _now_s() - began_s
+            self._findings = info.findings
             self.failures.record_ready()
             self._follows_death = False
             self._figures.loads += 1
@@ -192,11 +197,17 @@ class WorkerLifecycle:
         await self.servers.answer(self._file.spec.options.split, error)
 
     async def _load_once(self) -> tuple[WorkerProcess, ModelInfo]:
-        """Start a worker and wait until it is ready. Raises what `start_worker` raises."""
+        """Start a worker and wait until it is ready. Raises what `start_worker` raises.
+
+        One that follows a death measures nothing anew: answers wait for it.
+        """
         self.progress = 0.0
         logger.info("loading %s from %s", self._file.entry.key, self._file.entry.path)
         self._file.note_load()
-        return await start_worker(self._spawn, self._file.spec, self._on_progress)
+        spec = self._file.spec
+        if self._follows_death and not self.failures.n_load_deaths:
+            spec = msgspec.structs.replace(spec, findings=self._findings)
+        return await start_worker(self._spawn, spec, self._on_progress)
 
     def _on_progress(self, progress: float) -> None:
         self.progress = progress

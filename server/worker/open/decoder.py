@@ -16,7 +16,7 @@ from models.machine.host_memory import memory
 from server.engine.speculation.in_turn import InTurn
 from server.engine.speculation.ngram import NgramProposer
 from server.engine.speculation.speculation import Drafting, Speculation
-from server.ipc.model_spec import ModelSpec
+from server.ipc.model_spec import Findings, ModelSpec
 from server.kernels.outlook import is_in_panels
 from server.worker.adapter_set import AdapterSet
 from server.worker.images.reader import ImageReader
@@ -54,7 +54,8 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     context = open_context(file)
     measured = _warm_up(file, context, adapters)
     projector = open_projector(file)
-    step_times = measure_steps(context)
+    known = spec.findings
+    step_times = tuple(measure_steps(context)) if known is None else known.step_times
     prefill = _open_prefill(file, context, measured)
     on_device = choose_device_sampling(spec, context, has_head=file.model.has_further_layers)
     renderer = open_renderer(file)
@@ -89,7 +90,13 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
     )
     return LoadedModel(
         runner=runner,
-        info=describe(file, runner, renderer, sees_images=projector is not None),
+        info=describe(
+            file,
+            runner,
+            renderer,
+            sees_images=projector is not None,
+            findings=Findings(step_times=step_times, prompt_side=prefill is not None),
+        ),
         renderer=renderer,
         prompts=PromptReader(
             file.model.vocab,
@@ -103,7 +110,7 @@ def open_decoder(file: LoadedFile, listener: DecodeListener) -> LoadedModel:
         ),
         adapters=adapters,
         speculation=speculation,
-        step_times=tuple(step_times),
+        step_times=step_times,
         prefixes=prefixes,
         checkpoint_bytes=file.placement.checkpoints,
         slot_files=SlotFiles(
@@ -234,7 +241,9 @@ def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) ->
 
     Corral's matrix kernels are the quicker ones for prompts, too: on auto it isn't opened beside them.
     """
-    options = file.spec.options
+    options, known = file.spec.options, file.spec.findings
+    if options.prompt_side == "auto" and known is not None and not known.prompt_side:
+        return None
     if not file.placement.prompt_side or not measured.can_trim or file.model.n_swa:
         return None
     if file.kernels.by == "corral" and is_in_panels(file.info, file.kernels.types):
@@ -247,5 +256,5 @@ def _open_prefill(file: LoadedFile, context: Context, measured: WarmUpResult) ->
         type_k=options.type_k,
         type_v=options.type_v,
     )
-    measure = options.prompt_side == "auto"
+    measure = options.prompt_side == "auto" and known is None
     return open_prefill_context(context, prefill_options, memory().available_bytes, measure=measure)

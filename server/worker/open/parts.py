@@ -17,7 +17,7 @@ from server.engine.runner import ModelRunner
 from server.engine.sampling_params import SamplingParams
 from server.engine.speculation.speculation import Drafting
 from server.file_sampling import sampling_defaults
-from server.ipc.model_spec import KernelReport, ModelInfo, ModelSpec
+from server.ipc.model_spec import Findings, KernelReport, ModelInfo, ModelSpec
 from server.placement.placement import Placement
 from server.serve_options import ServeOptions
 from server.worker.adapter_set import AdapterSet
@@ -113,6 +113,7 @@ def describe(
     pooling: Pooling | None = None,
     *,
     sees_images: bool = False,
+    findings: Findings | None = None,
 ) -> ModelInfo:
     """Return the facts about the loaded model that the supervisor gets."""
     model = file.model
@@ -138,6 +139,7 @@ def describe(
         pooling=pooling,
         path=file.spec.path,
         sees_images=sees_images,
+        findings=findings,
         sampling=SamplingParams(**open_sampling(file)),
     )
 

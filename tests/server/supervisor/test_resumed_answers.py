@@ -166,3 +166,28 @@ async def test_a_client_may_go_while_its_answer_waits(supervise: MakeSupervisor,
     assert supervisor.n_running == 0
     await until(supervisor.ready)
     assert text_of(await collect(supervisor, "one", "going 1 0")) == "0 "
+
+
+async def test_a_worker_that_follows_a_death_has_the_findings_of_the_first(
+    supervise: MakeSupervisor, script: WriteScript
+) -> None:
+    """It need not measure what its requests would wait for; one that follows an unload measures anew."""
+    supervisor = await ready(supervise(script()))
+
+    def measurer() -> int:
+        info = supervisor.find("one").info
+        assert info is not None
+        assert info.findings is not None
+        return info.findings.step_times[0][0]
+
+    first = supervisor.pids["one:Q8_0"]
+    assert measurer() == first
+    kill(supervisor)
+    await until(lambda: supervisor.pids.get("one:Q8_0", first) != first and supervisor.ready())
+    await collect(supervisor, "one", "tokens 1 0")
+    assert supervisor.pids["one:Q8_0"] != first
+    assert measurer() == first
+    host = supervisor.host("one")
+    await host.unload()
+    await collect(supervisor, "one", "tokens 1 0")
+    assert measurer() == supervisor.pids["one:Q8_0"]

@@ -13,7 +13,7 @@ from models.llamacpp.model import Model
 from server.engine.batch import Adapters
 from server.engine.request import EngineRequest
 from server.engine.sampling_params import SamplingParams
-from server.ipc.model_spec import AdapterSpec, KernelReport
+from server.ipc.model_spec import AdapterSpec, Findings, KernelReport
 from server.kernels.use import KernelChoice
 from server.worker.open import decoder
 from server.worker.open.decoder import open_speculation, open_threads
@@ -170,3 +170,23 @@ def test_threads_adapt_where_there_are_several_on_the_cpu(
         assert open_threads(one) is None
         monkeypatch.setattr(model, "n_gpu_layers", 1)
         assert open_threads(two) is None
+
+
+def test_what_an_earlier_worker_has_measured_is_not_measured_again(
+    pico_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loaded(pico_path) as served:
+        found = served.info.findings
+    assert found is not None
+    assert found.step_times[0][0] == 1
+    assert all(seconds > 0 for _, seconds in found.step_times)
+    known = Findings(step_times=found.step_times)  # a prompt side didn't pay
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it is known")
+
+    monkeypatch.setattr(decoder, "measure_steps", refuse)
+    monkeypatch.setattr(decoder, "open_prefill_context", refuse)
+    with loaded(pico_path, findings=known) as served:
+        assert served.info.findings == known
+        assert served.step_times == known.step_times
