@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = ("models", "quantize", "server")
+OPTIONAL = ("opentelemetry.exporter", "opentelemetry.proto", "opentelemetry.sdk", "ray")
+"""Packages of extras, which the image may lack: `corral[tracing]` and `corral[cluster]`."""
 
 
 def files_of(package: str) -> Iterator[tuple[str, Path]]:
@@ -34,6 +36,20 @@ def imports_of(source: str) -> Iterator[str]:
             yield node.module
 
 
+def is_optional(module: str) -> bool:
+    """Return True for a module of an extra."""
+    return any(module == package or module.startswith(f"{package}.") for package in OPTIONAL)
+
+
+def check(module: str) -> None:
+    """Raise ImportError for a module that isn't there, unless it is of an extra, or stands on one."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not is_optional(error.name or ""):
+            raise
+
+
 def main() -> None:
     """Raise ImportError for a missing module, AssertionError if llama.cpp finds nothing to compute on."""
     modules: set[str] = set()
@@ -41,7 +57,7 @@ def main() -> None:
         for name, path in files_of(package):
             modules |= {name, *imports_of(path.read_text(encoding="utf-8"))}
     for name in sorted(modules):
-        importlib.import_module(name)
+        check(name)
 
     from models.llamacpp.library import devices
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,3 +53,22 @@ def test_it_looks_into_all_of_the_product(check: ModuleType) -> None:
         "server.worker.worker",
     } <= found
     assert "server.cli.__main__" not in found
+
+
+def test_the_product_is_whole_without_its_extras() -> None:
+    """As in the image, which has none; here they may be installed. What trained the demo model stays out."""
+    code = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("docker_check", sys.argv[1])
+check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check)
+sys.modules.update(dict.fromkeys(check.OPTIONAL))
+find = check.files_of
+check.files_of = lambda package: [
+    (name, path) for name, path in find(package) if not name.startswith("models.demo.training")
+]
+check.main()
+"""
+    command = [sys.executable, "-c", code, str(DOCKER / "check.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
