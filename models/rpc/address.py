@@ -47,6 +47,12 @@ class ServerAddress:
             return IPv4Address(self.host).is_loopback
         return self.host.lower() == "localhost"
 
+    @property
+    def target(self) -> tuple[str, int]:
+        """The host and port it leads to, as far as its text tells: `localhost` is 127.0.0.1."""
+        host = self.host.lower()
+        return ("127.0.0.1" if host == "localhost" else host), self.port
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
@@ -54,11 +60,16 @@ class ServerAddress:
 def parse_servers(texts: Iterable[str], *, network_is_private: bool) -> tuple[ServerAddress, ...]:
     """Parse addresses, several in a text with commas between.
 
-    Raises ConfigError, also for one that is named twice, or lies in a network unless that `is_private`.
+    Raises ConfigError, also for texts without any, one that is named twice, and one in a network unless that
+    is private.
     """
+    texts = tuple(texts)
     addresses = [ServerAddress.parse(part) for text in texts for part in text.split(",") if part.strip()]
+    if texts and not addresses:
+        raise ConfigError(f"it names no server; give HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
+    targets = [address.target for address in addresses]
     for index, address in enumerate(addresses):
-        if address in addresses[:index]:
+        if address.target in targets[:index]:
             raise ConfigError(f"the server {address} is named twice; it serves one client at a time")
         require_private(address, network_is_private=network_is_private)
     return tuple(addresses)
@@ -68,7 +79,7 @@ def require_private(address: ServerAddress, *, network_is_private: bool) -> None
     """Raise ConfigError for an address in a network that nobody has called private."""
     if not address.is_loopback and not network_is_private:
         raise ConfigError(
-            f"{address} isn't this machine, and the RPC protocol has neither encryption nor passwords:"
+            f"{address} isn't on loopback, and the RPC protocol has neither encryption nor passwords:"
             " whoever reaches the port can read, change and end everything. Use a tunnel"
             " (docs/split-models.md) and its near end on 127.0.0.1, or say --network-is-private where only"
             " your machines are"

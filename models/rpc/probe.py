@@ -84,7 +84,7 @@ def probe(address: ServerAddress, timeout_s: float = TIMEOUT_S) -> RpcServer:
         except TimeoutError:
             raise RpcServerError(
                 f"the server {address} takes the connection and doesn't answer within {timeout_s:g} s:"
-                " another client has it, of which it serves one at a time, or it is stopped"
+                " another client has it, of which it serves one at a time, or it is stopped, or no RPC server"
             ) from None
         except OSError as error:
             raise RpcServerError(
@@ -139,6 +139,8 @@ class _Conversation:
     def _check_version(self) -> None:
         self._send(_HELLO, _CAPABILITIES)
         (size,) = _SIZE.unpack(self._read(_SIZE.size))
+        if _SIZE.pack(size).startswith(b"HTTP/"):
+            raise self._stranger("speaks HTTP")
         if size not in (3, _HELLO_REPLY):  # the answer was three numbers before there were capabilities
             raise self._stranger(f"answers with {size} bytes")
         version = tuple(self._read(size)[:3])

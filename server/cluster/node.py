@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import stat
@@ -39,10 +40,14 @@ _PORTS = (
     "metrics-export-port",
 )
 """The ports behind the head's, on each machine. Those that Ray is to find it waits for 15 s, no longer."""
+LAST_PORT = 65_535 - len(_PORTS)
+"""The head's port is at most this one."""
 INSTALL = "pip install 'corral[cluster]'"
 START_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 TOKEN_BYTES = 32
+_TOKEN = re.compile(f"[!-~]{{{TOKEN_BYTES},512}}")
+"""A secret that nobody guesses; Ray's own command makes others than ours."""
 DRAIN_S = 30.0
 """The requests of a machine that leaves may finish within so many seconds; the head has none to leave to."""
 HEAD_AWAY_S = 86_400
@@ -138,31 +143,31 @@ class ClusterNode:
             return
         self._write_token(secrets.token_hex(TOKEN_BYTES))
 
-    def take_token(self, file: Path) -> None:
-        """Copy another machine's secret. Raises ConfigError for a file that others may read, or none."""
-        try:
-            text = file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(f"can't read the token file {file}: {error}") from error
-        if not text:
-            raise ConfigError(f"the token file {file} is empty; copy the head's file again")
-        check_private(file)
+    def take_token(self, secret: str) -> None:
+        """Keep the secret of a cluster that this machine is to join."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (self.token_file.exists() and self.token_file.samefile(file)):
-            self._write_token(text)
+        self._write_token(secret)
 
-    def start(self, address: str, node_ip: str, *, is_head: bool, say: Callable[[str], None]) -> NodeRecord:
-        """Start Ray on this machine, as the head or as a further machine; return once it runs.
-
-        Raises CorralError, with Ray's last words, if it doesn't start.
-        """
+    def require_absent(self) -> None:
+        """Raise ConfigError if this machine is in a cluster."""
         if (running := self.record()) is not None:
             what = "the head" if running.is_head else "a machine"
             raise ConfigError(
                 f"this machine is {what} of the cluster at {running.address} already; leave it first: corral"
                 " cluster leave"
             )
+
+    def start(self, address: str, node_ip: str, *, is_head: bool, say: Callable[[str], None]) -> NodeRecord:
+        """Start Ray on this machine, as the head or as a further machine; return once it runs.
+
+        Raises CorralError, with Ray's last words, if it doesn't start.
+        """
+        self.require_absent()
         host, port = split_address(address)
+        if port > LAST_PORT:
+            raise ConfigError(
+                f"Ray takes the {len(_PORTS)} ports behind {port}, too; choose one up to {LAST_PORT}"
+            )
         role = (
             ("--head", f"--port={port}", "--include-dashboard=false")
             if is_head
@@ -246,6 +251,21 @@ def without_client_server(params: Any, _is_head: bool) -> None:
     params.ray_client_server_port = None
 
 
+def secret_in(file: Path) -> str:
+    """Return the secret in another machine's file. Raises ConfigError: others may read it, or it has none."""
+    try:
+        check_private(file)
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"can't read the token file {file}: {error}") from error
+    if not _TOKEN.fullmatch(text):
+        raise ConfigError(
+            f"{file} is no token file of a cluster: one has a word of {2 * TOKEN_BYTES} characters; copy the"
+            " head's file again"
+        )
+    return text
+
+
 def check_private(file: Path) -> None:
     """Raise ConfigError for a secret's file that others than its owner may read."""
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
@@ -256,9 +276,10 @@ def check_private(file: Path) -> None:
 
 
 def temporary_folder(parent: Path | None = None) -> Path:
-    """Return the folder for Ray's sockets and logs, which is this user's alone; make it if need be.
+    """Return a folder for Ray's sockets and logs, in one that is this user's alone; make that if need be.
 
-    Its path is short, as those of sockets have at most 107 bytes. Raises ConfigError if it is another's.
+    Ray opens the folder that it is told to everyone, so it is told one inside. Its path is short, as those of
+    sockets have at most 107 bytes. Raises ConfigError if the outer one is another's.
     """
     named = os.environ.get("RAY_TMPDIR")
     if named:
@@ -269,7 +290,7 @@ def temporary_folder(parent: Path | None = None) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise ConfigError(f"{folder} isn't this user's alone; remove it, or set RAY_TMPDIR to a short path")
-    return folder
+    return folder / "r"
 
 
 def split_address(text: str, port: int = RAY_PORT) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,13 @@ def node_here() -> ClusterNode:
     """Return this machine's node. Raises ConfigError where Ray isn't installed."""
     require_ray()
     return ClusterNode.of(Paths.from_environment())
+
+
+def end_as_ctrl_c_does() -> None:
+    """Let SIGTERM, and the terminal's end, raise KeyboardInterrupt: then a Ray that starts is ended, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's
+            signal.signal(number, signal.default_int_handler)
 
 
 def running_node(address: str | None = None) -> NodeRecord:

@@ -41,15 +41,25 @@ def command(
     Ray and Python.
     """
     from models.errors import ConfigError
-    from server.cli.cluster.connection import node_here
+    from server.cli.cluster.connection import end_as_ctrl_c_does, node_here
     from server.cli.console import say
-    from server.cluster.node import address_towards, checked_node_ip, joined_address, split_address
+    from server.cluster.node import (
+        address_towards,
+        checked_node_ip,
+        joined_address,
+        secret_in,
+        split_address,
+    )
 
     node = node_here()
-    if token_file is not None:
-        node.take_token(token_file)
-    elif not node.token_file.is_file():
+    node.require_absent()
+    secret = None if token_file is None else secret_in(token_file)
+    if secret is None and not node.token_file.is_file():
         raise ConfigError("--token-file is missing: copy the file that corral cluster up named, and name it")
-    here = checked_node_ip(node_ip or address_towards(address), network_is_private=network_is_private)
+    towards = address_towards(address)  # the head has to answer before its secret takes the place of another
+    here = checked_node_ip(node_ip or towards, network_is_private=network_is_private)
+    if secret is not None:
+        node.take_token(secret)
+    end_as_ctrl_c_does()
     record = node.start(joined_address(*split_address(address)), here, is_head=False, say=say)
     say(f"this machine, {record.node_ip}, is in the cluster at {record.address}")

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+MAX_THREADS = 512
+"""ggml computes with no more."""
+
 
 def command(
     *,
@@ -22,7 +25,13 @@ def command(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, metavar="N", help="Threads of a CPU.  [default: one per core]"),
+        typer.Option(
+            "--threads",
+            min=1,
+            max=MAX_THREADS,
+            metavar="N",
+            help="Threads of a CPU.  [default: one per core]",
+        ),
     ] = None,
     cache: Annotated[
         bool,
@@ -48,6 +57,7 @@ def command(
     import logging
     import signal
 
+    from models.errors import ConfigError
     from models.machine.hardware import usable_cores
     from models.paths import Paths
     from models.rpc.address import ServerAddress, require_private
@@ -57,13 +67,15 @@ def command(
 
     address = ServerAddress.parse(bind)
     require_private(address, network_is_private=network_is_private)
+    names = tuple(name.strip() for text in devices or () for name in text.split(",") if name.strip())
+    if devices and not names:
+        raise ConfigError("--device names no device; leave it out, or give CPU or CUDA0")
     log_to_stderr("info", "json" if as_json else "text")
     folder = None
     if cache:
         path = Paths.from_environment().rpc_cache_dir
         path.mkdir(parents=True, exist_ok=True)
         folder = str(path)
-    names = tuple(name.strip() for text in devices or () for name in text.split(",") if name.strip())
     share = Share(ShareJob(numeric(address), threads or usable_cores()[0], names, folder))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

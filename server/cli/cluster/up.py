@@ -30,14 +30,16 @@ def command(
     owner can read; the line for the other machines is printed. Whoever has the secret runs code on all
     machines of the cluster: see docs/cluster.md.
     """
-    from server.cli.cluster.connection import node_here
+    from server.cli.cluster.connection import end_as_ctrl_c_does, node_here
     from server.cli.console import say
     from server.cluster.node import checked_node_ip, joined_address, split_address
 
     node = node_here()
+    node.require_absent()
     host, port = split_address(address)
     node_ip = checked_node_ip(host, network_is_private=network_is_private)
     node.make_token()
+    end_as_ctrl_c_does()
     record = node.start(joined_address(node_ip, port), node_ip, is_head=True, say=say)
     say(f"the cluster's head runs at {record.address}; its secret is in {node.token_file}")
     say("on each other machine, with a copy of that file:")

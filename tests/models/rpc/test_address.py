@@ -58,3 +58,12 @@ def test_several_in_one_text_and_nothing_in_a_network_unless_it_is_private() -> 
     assert len(parse_servers(["127.0.0.1:1,10.0.0.1:2"], network_is_private=True)) == 2
     with pytest.raises(ConfigError, match="named twice"):
         parse_servers(["127.0.0.1:1,127.0.0.1:1"], network_is_private=True)
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1 is named twice"):
+        parse_servers(["LocalHost:1,127.0.0.1:1"], network_is_private=False)
+
+
+@pytest.mark.parametrize("text", ["", " , "])
+def test_texts_without_a_server(text: str) -> None:
+    with pytest.raises(ConfigError, match="names no server"):
+        parse_servers([text], network_is_private=False)
+    assert parse_servers([], network_is_private=False) == ()

@@ -72,7 +72,7 @@ def test_a_server_tells_its_memory_and_a_part_of_it_is_counted_on() -> None:
         ),
         ([struct.pack("<Q", 28) + bytes([7, 0, 1]) + bytes(25)], r"version 7\.0\.1"),
         ([struct.pack("<Q", 3) + bytes([2, 0, 0])], r"version 2\.0\.0"),
-        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "is no RPC server of this version: it answers with"),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "is no RPC server of this version: it speaks HTTP"),
         ([], "closes the connection without an answer|broke the connection"),
         ([HELLO[:10]], "closes the connection without an answer|broke the connection"),
         ([HELLO, struct.pack("<QI", 4, 0)], "says it has 0 devices"),

@@ -19,6 +19,7 @@ from server.cluster.node import (
     NodeRecord,
     address_towards,
     checked_node_ip,
+    secret_in,
     temporary_folder,
 )
 
@@ -38,20 +39,21 @@ def test_a_secret_is_made_once_for_its_owner_alone(node: ClusterNode) -> None:
 
 
 def test_a_secret_is_taken_over(node: ClusterNode, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.write_text("abc\n")
+    copy, secret = tmp_path / "copy", "a0" * 32
+    copy.write_text(f"{secret}\n")
     with pytest.raises(ConfigError, match="chmod 600"):
-        node.take_token(copy)
+        secret_in(copy)
     copy.chmod(0o600)
-    node.take_token(copy)
-    node.take_token(node.token_file)
-    assert node.token_file.read_text() == "abc"
-    assert node.token_file.stat().st_mode & 0o777 == 0o600
+    for _ in range(2):
+        node.take_token(secret_in(copy))
+        assert node.token_file.stat().st_mode & 0o777 == 0o600
+    assert secret_in(node.token_file) == secret
     with pytest.raises(ConfigError, match="can't read the token file"):
-        node.take_token(tmp_path / "gone")
-    copy.write_text(" ")
-    with pytest.raises(ConfigError, match="is empty"):
-        node.take_token(copy)
+        secret_in(tmp_path / "gone")
+    for wrong in (" ", "abc", "two words of which both together are long", "x" * 1000):
+        copy.write_text(wrong)
+        with pytest.raises(ConfigError, match="is no token file of a cluster"):
+            secret_in(copy)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,13 @@ def test_the_address_towards_the_head() -> None:
 def test_the_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     folder = temporary_folder(tmp_path)
-    assert folder.stat().st_mode & 0o777 == 0o700
+    outer = folder.parent
+    assert outer.parent == tmp_path
+    assert outer.stat().st_mode & 0o777 == 0o700
+    folder.mkdir()
+    folder.chmod(0o777)  # as Ray does with what it is told
     assert temporary_folder(tmp_path) == folder
-    folder.chmod(0o777)
+    outer.chmod(0o777)
     with pytest.raises(ConfigError, match="isn't this user's alone"):
         temporary_folder(tmp_path)
     monkeypatch.setenv("RAY_TMPDIR", "/short")
@@ -176,6 +182,11 @@ def test_ray_that_does_not_start(
     with pytest.raises(CorralError, match=words):
         node.start("10.0.0.1:7000", "10.0.0.1", is_head=True, say=lambda _: None)
     assert node.record() is None
+
+
+def test_a_port_without_room_for_those_behind_it(node: ClusterNode) -> None:
+    with pytest.raises(ConfigError, match="up to 65529"):
+        node.start("10.0.0.1:65530", "10.0.0.1", is_head=True, say=lambda _: None)
 
 
 def test_a_start_that_was_too_slow_is_tried_again(

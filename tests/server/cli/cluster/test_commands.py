@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def test_what_is_refused(
 ) -> None:
     assert main(arguments) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_secret_of_a_head_that_does_not_answer_replaces_none(
+    home: Path, with_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, given = home / "home" / "cluster" / "token", home / "given"
+    kept.parent.mkdir(parents=True)
+    for file, letter in ((kept, "a"), (given, "b")):
+        file.write_text(letter * 64)
+        file.chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as absent:
+        address = f"127.0.0.1:{absent.getsockname()[1]}"
+    assert main(["cluster", "join", address, "--token-file", str(given)]) == 1
+    assert f"nothing answers at {address}" in capsys.readouterr().err
+    assert kept.read_text() == "a" * 64
 
 
 def test_defaults_and_variables_of_a_server_without_models_are_no_settings_of_models(

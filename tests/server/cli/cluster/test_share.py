@@ -26,6 +26,8 @@ LEAST = 10 << 20
         (["--bind", "[::1]:50052"], "IPv6"),
         (["--bind", "127.0.0.1"], "HOST:PORT"),
         (["--threads", "0"], "--threads"),
+        (["--threads", "513"], "--threads"),
+        (["--device", " ,"], "--device names no device"),
     ],
 )
 def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
