@@ -297,9 +297,15 @@ def split_address(text: str, port: int = RAY_PORT) -> tuple[str, int]:
     """Return host and port of `HOST` or `HOST:PORT`. Raises ConfigError."""
     from server.cluster.haproxy import Address
 
-    address = Address.parse(text, port)
+    wrong = ConfigError(
+        f"{text!r:.100} is no address of a cluster; give its head's: 10.0.0.1, or 10.0.0.1:{port}"
+    )
+    try:
+        address = Address.parse(text, port)
+    except ConfigError:
+        raise wrong from None
     if address.tls:
-        raise ConfigError(f"{text} is no address of a cluster; give HOST or HOST:PORT")
+        raise wrong
     return address.host, address.port
 
 

@@ -30,6 +30,8 @@ def command(
     owner can read; the line for the other machines is printed. Whoever has the secret runs code on all
     machines of the cluster: see docs/cluster.md.
     """
+    import ipaddress
+
     from server.cli.cluster.connection import end_as_ctrl_c_does, node_here
     from server.cli.console import say
     from server.cluster.node import checked_node_ip, joined_address, split_address
@@ -38,6 +40,8 @@ def command(
     node.require_absent()
     host, port = split_address(address)
     node_ip = checked_node_ip(host, network_is_private=network_is_private)
+    if ipaddress.ip_address(node_ip).is_loopback:
+        say(f"{node_ip} is this machine alone: no other one can join; Ray listens on all addresses even so")
     node.make_token()
     end_as_ctrl_c_does()
     record = node.start(joined_address(node_ip, port), node_ip, is_head=True, say=say)

@@ -62,6 +62,8 @@ def test_outside_a_cluster(arguments: list[str], with_ray: None, capsys: pytest.
     [
         (["cluster", "up", "--address", "0.0.0.0"], "all of this machine's addresses"),  # noqa: S104 - it is refused
         (["cluster", "up", "--address", "93.184.216.34"], "--network-is-private"),
+        (["cluster", "up", "--address", "https://10.0.0.1"], "is no address of a cluster; give its head's"),
+        (["cluster", "up", "--address", "a b"], "is no address of a cluster; give its head's"),
         (["cluster", "join", "127.0.0.1"], "--token-file is missing"),
         (["cluster", "join", "127.0.0.1", "--token-file", "gone"], "can't read the token file"),
         (["cluster", "deploy", "demo"], "--cpus is missing"),
