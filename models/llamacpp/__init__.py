@@ -33,6 +33,8 @@ projector.py         `Projector`: a model's eyes (a GGUF, `mmproj`), through lla
                      embeddings.
 remote_layers.py     `RemoteLayers`: the devices of other machines that get a model's layers, and their
                      shares.
+row_ends.py          The embedding that ends each row of an image in Pixtral, which llama.cpp may leave
+                     undefined.
 rpc.py               llama.cpp's RPC back end: servers that compute a part of a model, and the other end, such
                      a server.
 sampler.py           SamplerChain: llama.cpp's chain of samplers (llama_sampler), which picks a token from

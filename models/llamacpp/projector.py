@@ -26,6 +26,7 @@ from models.llamacpp.batch import EmbeddingBatch
 from models.llamacpp.context import Context
 from models.llamacpp.errors import reason
 from models.llamacpp.model import Model
+from models.llamacpp.row_ends import read_row_end, restore_row_ends
 
 _MARKER = b"<image>"
 _IMAGE = 1  # MTMD_INPUT_CHUNK_TYPE_IMAGE
@@ -122,6 +123,7 @@ class Projector(Closing):
             why = reason(lines) or "llama.cpp gives no reason"
             raise ModelLoadError(f"{path.name} is no projector for {model.path.name}: {why}")
         self._pointer: Any = pointer
+        self._row_end = read_row_end(path)
         self.path = path
         self.width = model.n_embd_inp
         """The numbers of one embedding."""
@@ -176,8 +178,9 @@ class Projector(Closing):
         if status:
             raise LlamaCppError(f"an image can't be encoded: {reason(lines) or 'no reason given'}")
         found = self._native.mtmd_get_output_embd(self._pointer)
-        rows: npt.NDArray[np.float32] = np.ctypeslib.as_array(found, (chunk.n_tokens, self.width))
-        return rows.copy()
+        rows: npt.NDArray[np.float32] = np.ctypeslib.as_array(found, (chunk.n_tokens, self.width)).copy()
+        restore_row_ends(rows, self._row_end)
+        return rows
 
     def decode(
         self,
