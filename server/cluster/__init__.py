@@ -3,6 +3,8 @@
 api_models.py       `ClusterModels`: a cluster's models as a server serves them, from its start to its end.
 calls.py            The bytes of the calls to replicas: requests and questions there, replies and refusals
                     back. Pure.
+daemon_call.py      `daemon_call`: awaits a call that may block for ever, in a thread that keeps no process
+                    from ending.
 fleet.py            `Fleet`: the models of a cluster, as a `ModelService`.
 handles.py          The contract between `Fleet` and what places its replicas: deployments, their handles,
                     addresses.

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from models.errors import ConfigError, WorkerError
+from server.cluster.daemon_call import daemon_call
 from server.cluster.fleet import Fleet
 from server.cluster.plan import ClusterPlan
 from server.http.dependencies import Api
@@ -88,7 +89,7 @@ def follow_aliases(
         while True:
             await asyncio.sleep(ALIASES_S)
             try:
-                plan = await asyncio.to_thread(read_plan)
+                plan = await daemon_call(read_plan)
                 table = with_aliases(presets(), plan, address)
             except (WorkerError, ConfigError, ConnectionError, TimeoutError) as error:
                 logger.warning("the cluster's aliases can't be read: %s", error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,7 @@ from ray.serve.handle import DeploymentHandle as RayHandle
 from ray.serve.schema import LoggingConfig
 
 from models.errors import ConfigError, CorralError, WorkerBusy, WorkerError
+from server.cluster.daemon_call import daemon_call
 from server.cluster.handles import Deployment, ReplicaLost, ReplyTo
 from server.cluster.node import NodeRecord
 from server.cluster.plan import ClusterPlan, PlannedDeployment, has_room
@@ -43,6 +45,8 @@ DEPLOYMENT = "model"
 PLAN_KEY = "plan"
 HEALTH_CHECK_S = 1.0
 HEALTH_TIMEOUT_S = 5.0
+CLOSE_S = 5.0
+"""Ray has so long to end a connection: without the head it would try for a day."""
 CONSTRUCTOR_TRIES = 2
 """A replica's start is tried so often before its version counts as one that doesn't load."""
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
@@ -126,8 +130,10 @@ class RayCluster:
         return cls()
 
     def close(self) -> None:
-        """End the connection; the cluster goes on."""
-        ray.shutdown()
+        """End the connection; the cluster goes on. Without its head Ray waits for that, and this doesn't."""
+        ending = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
+        ending.start()
+        ending.join(CLOSE_S)
 
     # --- what is wanted ---
 
@@ -213,7 +219,7 @@ class RayCluster:
             return reports
 
     async def deployments(self) -> Sequence[Deployment]:
-        planned, reports = await asyncio.to_thread(self._planned_and_reports)
+        planned, reports = await daemon_call(self._planned_and_reports)
         return [
             Deployment(
                 name=report.name,
