@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -19,6 +20,20 @@ def ctrl_c_stays() -> Iterator[None]:
     """A test that leaves Ctrl-C ignored makes those behind it fail: their processes ignore it, too."""
     yield
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.fixture(autouse=True)
+def log_stays() -> Iterator[None]:
+    """A command that a test calls sets up the log of its process: tests behind it would write there, too."""
+    root, ours = logging.getLogger(), logging.getLogger("corral")
+    levels = root.level, ours.level
+    before = list(root.handlers)
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before and type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            root.setLevel(levels[0])
+            ours.setLevel(levels[1])
 
 
 def pytest_configure(config: pytest.Config) -> None:

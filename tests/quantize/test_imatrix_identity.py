@@ -47,7 +47,7 @@ def test_every_type(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name",
-    ["bert", *further("qwen2", "mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5")],
+    further("bert", "qwen2", "mixtral", "qwen2-tied", "qwen2-moe", "granite-moe-shared", "flan-t5"),
 )
 def test_every_type_of_other_families(name: str, tmp_path: Path) -> None:
     """Every type of other families; one tensor of a layer, and all of a kind that llama.cpp treats apart,

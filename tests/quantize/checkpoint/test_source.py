@@ -26,6 +26,7 @@ from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.torch.source import TorchSource
+from quantize.merge.borrowed_output import BorrowedOutput
 from quantize.merge.lora import LoraSource
 from quantize.merge.output_matrix import RenamedSource
 from quantize.merge.source import MergeSource
@@ -106,6 +107,11 @@ def renamed(folder: Path) -> TensorSource:
     return RenamedSource(base, {"one": "lm_head.weight", "two": "lm_head.weight"})
 
 
+def borrowed(folder: Path) -> TensorSource:
+    head = MemorySource({"norm.weight": np.ones(5, np.float32)})
+    return BorrowedOutput(head, open_weights(small(folder)), "lm_head.weight")
+
+
 def merge(folder: Path) -> TensorSource:
     write_family(folder, ["a", "b"], n_layers=1)
     models = [{"model": str(folder / name), "parameters": {"weight": 0.5}} for name in ("a", "b")]
@@ -124,6 +130,7 @@ SOURCES: dict[type[TensorSource], Callable[[Path], TensorSource]] = {
     HubStreamSource: hub_stream,
     LoraSource: lora,
     RenamedSource: renamed,
+    BorrowedOutput: borrowed,
     MergeSource: merge,
 }
 
