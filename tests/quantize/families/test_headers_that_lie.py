@@ -1,7 +1,7 @@
 """No wrong value in the header of any family's file ends the process that loads it.
 
-A few of each twelfth family's are tried here, of the others by `make thorough`; `make fuzz` tries all of every
-family's, which takes an hour.
+A few of each twelfth family are tried here, of the others by `make thorough`; `make fuzz` tries all of
+every family, which takes an hour.
 """
 
 from __future__ import annotations
