@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from server.cli.cluster.private_network import PrivateNetwork
+
 
 def command(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The head's address: IP, or IP:PORT.")],
@@ -27,13 +29,7 @@ def command(
             " the head.",
         ),
     ] = None,
-    network_is_private: Annotated[
-        bool,
-        typer.Option(
-            "--network-is-private",
-            help="Take an address of the open internet: nobody but the cluster's machines reaches it.",
-        ),
-    ] = False,
+    network_is_private: PrivateNetwork = False,
 ) -> None:
     """Take this machine into a cluster.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from server.cli.cluster.private_network import PrivateNetwork
+
 
 def command(
     address: Annotated[
@@ -16,19 +18,13 @@ def command(
             help="This machine's address in the network between the machines; the port is 6379 by default.",
         ),
     ],
-    network_is_private: Annotated[
-        bool,
-        typer.Option(
-            "--network-is-private",
-            help="Take an address of the open internet: nobody but the cluster's machines reaches it.",
-        ),
-    ] = False,
+    network_is_private: PrivateNetwork = False,
 ) -> None:
     """Make a cluster, with its head on this machine.
 
-    Ray runs in the background until `corral cluster leave`. A new secret is written to a file, which only its
-    owner can read; the line for the other machines is printed. Whoever has the secret runs code on all
-    machines of the cluster: see docs/cluster.md.
+    Ray runs in the background until `corral cluster leave`. A secret is written to a file, which only its
+    owner can read, unless one is there; the line for the other machines is printed. Whoever has the secret
+    runs code on all machines of the cluster: see docs/cluster.md.
     """
     import ipaddress
 
