@@ -1,14 +1,13 @@
 """`Fleet`: the models of a cluster, as a `ModelService`.
 
-A name is looked up among what is deployed, and the request goes to a replica of that deployment, by a call
-that its `DeploymentHandle` makes; the events come over the link. An answer whose replica dies goes on in
+A name is looked up among what is deployed, and the request goes to a replica of that deployment over the
+link that the replica has made to this API process; so do its events. An answer whose replica dies goes on in
 another one. An API process keeps nothing that another one would need: there may be any number of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import msgspec
 
 from models.errors import CorralError, ModelLoadError, NotServed, WorkerBusy, WorkerDied, WorkerError
-from server.cluster.calls import decode_answer, decode_info, encode_call
-from server.cluster.handles import Cluster, Deployment, ReplicaInfo, ReplicaLost
-from server.cluster.link_listener import LinkListener
-from server.cluster.replica_run import Destination, ReplicaRun
-from server.cluster.run_table import Peer, RunTable
+from server.cluster.deployments import Cluster, Deployment, ReplicaLost
+from server.cluster.link.announcements import RENEW_S
+from server.cluster.peers.link_listener import LinkListener
+from server.cluster.peers.peer import Peer
+from server.cluster.peers.replica_run import ReplicaRun
+from server.cluster.peers.run_table import Destination, RunTable
 from server.cluster.served_names import ServedModel, ServedNames
 from server.cluster.sums import sum_of_stats
 from server.ipc.messages import ChangeSlot, Pool, Question, Slots, SlotsReply, Stats, StatsReply, Work
@@ -55,9 +55,11 @@ class FleetPolicy:
     deaf_after_s: float = 30.0
     """A cluster that hasn't answered for so long makes this API process unready; what runs goes on."""
     silent_ticks: int = 5
-    """A replica with requests that says nothing for so many seconds is lost."""
-    hurry_s: float = 2.0
-    """After a loss another replica has to take the request within so many seconds, then in twice as many."""
+    """A replica that says nothing for so many seconds is lost."""
+    meet_s: float = 5.0
+    """At its start this API process waits so long for the replicas that there are."""
+    leave_s: float = 2.0
+    """At its end this API process waits so long for the cluster to forget it."""
     max_replicas: int = 3
     """So many replicas may have one request, one after the other: the request may be the reason."""
 
@@ -81,18 +83,18 @@ class Fleet:
         self._cluster = cluster
         self._host = host
         self._policy = policy
-        self._table = RunTable(policy.silent_ticks)
+        self._table = RunTable(policy.silent_ticks, self._name_them)
         self._listener = LinkListener(self._table)
         self._deployments: tuple[Deployment, ...] = ()
-        self._told: dict[str, ReplicaInfo] = {}
-        """By deployment, what a replica has told: while versions change, maybe one of before."""
+        self._told: dict[str, list[ModelStatus]] = {}
+        """By deployment, the names that a replica has told: while versions change, maybe one of before."""
         self._names = ServedNames((), {})
         self._awaited: set[str] | None = None
         """The deployments of the start that have had no replica yet; None before the cluster has told any."""
         self._heard_s = 0.0
         self._watching: asyncio.Task[None] | None = None
-        self._runs: set[ReplicaRun] = set()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._n_renewals = 0
+        self._renewed_s = 0.0
         self._stopping = False
         self._has_left = False
 
@@ -101,6 +103,7 @@ class Fleet:
     async def start(self) -> None:
         """Listen for replicas, and ask what is deployed, now and from now on.
 
+        Returns once all deployments with replicas have one here, or they take too long.
         Raises WorkerError if the cluster doesn't answer, and OSError if the address can't be had.
         """
         await self._listener.start(self._host)
@@ -110,24 +113,25 @@ class Fleet:
             await self._listener.stop()
             raise WorkerError(f"the cluster doesn't answer: {error}; is it up?") from error
         self._watching = asyncio.create_task(self._watch(), name="cluster")
+        roster, there = self._table.roster, [each.name for each in self._deployments if each.n_replicas]
+        await roster.holds(lambda: all(roster.of(name) for name in there), self._policy.meet_s)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests, let running ones finish for `grace_s` seconds, and leave the cluster."""
         self._stopping = True
-        deadline_s = _now_s() + grace_s
-        while self._calls and (left_s := deadline_s - _now_s()) > 0:
-            await asyncio.wait(self._calls, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+            await self._withdraw()
+        await self._table.idle(grace_s)
         self._has_left = True
         self._table.end_all("the server is shutting down")
-        tasks = [*self._calls, *([self._watching] if self._watching is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await self._listener.stop()
 
     @property
     def n_running(self) -> int:
-        """The number of requests that are in replicas, or on the way to one."""
+        """The number of requests that are in replicas, or wait for a place in one."""
         return self._table.n_running
 
     # --- ModelService ---
@@ -141,7 +145,7 @@ class Fleet:
     def ready(self) -> bool:
         """True once each deployment of the start has had a replica, while any has and the cluster answers."""
         is_heard = _now_s() - self._heard_s < self._policy.deaf_after_s
-        has_replicas = any(deployment.n_replicas for deployment in self._deployments)
+        has_replicas = any(self._table.roster.of(deployment.name) for deployment in self._deployments)
         return not self._stopping and self._awaited == set() and has_replicas and is_heard
 
     def generate(self, name: str, request: Work) -> RequestHandle:
@@ -149,7 +153,7 @@ class Fleet:
         key, origin = prefix_key(served.deployment.model, request), current_origin()
         origin.prefix_key = origin.prefix_key or key
         meter = RequestMeter(self.figures, origin, is_pooled=isinstance(request, Pool))
-        numbers = itertools.count()
+        tried: set[str] = set()
 
         @asynccontextmanager
         async def lease(died: WorkerDied | None) -> AsyncIterator[ReplicaRun]:
@@ -159,22 +163,13 @@ class Fleet:
             if died is None:
                 self._check_queue(served.deployment.name)
             meter.assign(served.status.name, served.status.type)
-            number = next(numbers)
-            destination = Destination(
-                served.deployment.name,
-                served.deployment.handle,
-                served.name_there,
-                f"{key}-{number}" if key and number else key,
-                self._listener.reply_to,
-                self._policy.load_wait_s,
-                self._policy.hurry_s,
-            )
-            run = ReplicaRun(destination, self._table, self._calls)
-            self._runs.add(run)
+            to = Destination(served.deployment.name, served.name_there, key, frozenset(tried))
+            run = ReplicaRun(to, self._table, self._policy.load_wait_s)
             try:
                 yield run
             finally:
-                self._runs.discard(run)
+                if run.replica is not None:
+                    tried.add(run.replica)
 
         return RequestHandle(request, lease, meter, max_workers=self._policy.max_replicas)
 
@@ -189,23 +184,26 @@ class Fleet:
             message = "a slot is kept or brought back in one worker, and here are several; ask its own server"
             raise NotServed(message)
         served = self._servable(name)
-        frame, handle = encode_call(question), served.deployment.handle
-        for _ in range(self._policy.max_replicas - 1):
+        lost = None
+        for _ in range(self._policy.max_replicas):
             try:
-                return decode_answer(await handle.ask(served.name_there, frame), reply_type)
+                peer = await self._table.roster.some(served.deployment.name, self._policy.load_wait_s)
+                return await peer.ask(question, reply_type, served.name_there)
             except ReplicaLost as error:
                 logger.info("%s is asked again: %s", served.deployment.name, error.message)
-        return decode_answer(await handle.ask(served.name_there, frame), reply_type)
+                lost = error
+        assert lost is not None
+        raise lost
 
     async def stats(self, name: str) -> StatsReply:
         served = self._names.find(name)
         peers = self._peers_of(served)
-        return sum_of_stats(await asyncio.gather(*(peer.ask(Stats, StatsReply) for peer in peers)))
+        return sum_of_stats(await asyncio.gather(*(peer.ask(Stats(), StatsReply) for peer in peers)))
 
     async def slots(self, name: str) -> SlotsReply:
-        """Return the slots of all replicas that this API process has met, numbered through."""
+        """Return the slots of all replicas, numbered through."""
         served = self._names.find(name)
-        replies = await asyncio.gather(*(peer.ask(Slots, SlotsReply) for peer in self._peers_of(served)))
+        replies = await asyncio.gather(*(peer.ask(Slots(), SlotsReply) for peer in self._peers_of(served)))
         states = [state for reply in replies for state in reply.slots]
         return SlotsReply("", [msgspec.structs.replace(state, id=n) for n, state in enumerate(states)])
 
@@ -215,12 +213,10 @@ class Fleet:
     # --- inside ---
 
     def _peers_of(self, served: ServedModel) -> list[Peer]:
-        """Return the replicas of a model that have a link here. Raises WorkerError without any."""
-        peers = [peer for peer in self._table.peers if peer.deployment == served.deployment.name]
+        """Return the replicas of a model. Raises WorkerError without any."""
+        peers = self._table.roster.of(served.deployment.name)
         if not peers:
-            raise WorkerError(
-                f"no replica of {served.status.name} has had a request of this API process; send one first"
-            )
+            raise WorkerError(f"no replica of {served.status.name} is there yet; ask again later")
         return peers
 
     def _servable(self, name: str) -> ServedModel:
@@ -233,7 +229,7 @@ class Fleet:
 
     def _check_queue(self, deployment: str) -> None:
         """Raise WorkerBusy if as many requests wait as may."""
-        n_waiting = sum(run.waits for run in self._runs if run.deployment == deployment)
+        n_waiting = self._table.n_waiting(deployment)
         if n_waiting >= self._policy.max_waiting:
             raise WorkerBusy(
                 f"{n_waiting} requests already wait for a replica of {deployment}, which is the limit;"
@@ -243,8 +239,8 @@ class Fleet:
 
     async def _sample(self, deployment: Deployment, timeout_s: float) -> WorkerSample:
         """Ask a deployment's replicas; what one said last stands for one that doesn't answer in time."""
-        peers = [peer for peer in self._table.peers if peer.deployment == deployment.name]
-        asked = (asyncio.wait_for(peer.ask(Stats, StatsReply), timeout_s) for peer in peers)
+        peers = self._table.roster.of(deployment.name)
+        asked = (asyncio.wait_for(peer.ask(Stats(), StatsReply), timeout_s) for peer in peers)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CorralError | TimeoutError):
@@ -273,7 +269,7 @@ class Fleet:
             await asyncio.sleep(self._policy.poll_s)
             try:
                 await self._look()
-            except (WorkerError, ConnectionError, TimeoutError) as error:
+            except (CorralError, ConnectionError, TimeoutError) as error:
                 if not is_deaf:
                     logger.warning("the cluster doesn't answer: %s", error)
                 is_deaf = True
@@ -281,32 +277,42 @@ class Fleet:
                 is_deaf = False
 
     async def _look(self) -> None:
-        """Ask the cluster what is deployed, and replicas what they serve where that isn't known."""
+        """Ask the cluster what is deployed, and tell it that this API process lives."""
+        now_s = _now_s()
+        if not self._n_renewals or now_s - self._renewed_s >= RENEW_S:
+            self._n_renewals += 1
+            await self._cluster.announce(self._listener.address, self._n_renewals)
+            self._renewed_s = now_s
         self._deployments = tuple(await self._cluster.deployments())
         self._heard_s = _now_s()
-        names = {deployment.name for deployment in self._deployments}
-        without = {each.name for each in self._deployments if not each.n_replicas and each.state != "failed"}
-        self._awaited = without if self._awaited is None else self._awaited & without
-        self._told = {name: info for name, info in self._told.items() if name in names}
         self._name_them()
-        for deployment in self._deployments:
-            info = self._told.get(deployment.name)
-            if deployment.n_replicas and (info is None or info.version != deployment.version):
-                await self._hear(deployment)
-        self._name_them()
+
+    async def _withdraw(self) -> None:
+        """Have the cluster forget this API process; if nobody hears it, replicas do by themselves."""
+        try:
+            await asyncio.wait_for(self._cluster.withdraw(self._listener.address), self._policy.leave_s)
+        except (WorkerError, ConnectionError, TimeoutError) as error:
+            logger.info("the cluster doesn't hear that this API process ends: %s", error)
 
     def _name_them(self) -> None:
-        told = {name: info.statuses for name, info in self._told.items()}
-        self._names = ServedNames(self._deployments, told)
-
-    async def _hear(self, deployment: Deployment) -> None:
-        """Ask a replica what it serves; one that has gone is asked for at the next look."""
-        try:
-            info = decode_info(await asyncio.wait_for(deployment.handle.info(), self._policy.poll_s * 5))
-        except (WorkerError, TimeoutError) as error:
-            logger.info("no replica of %s has said what it serves: %s", deployment.name, error)
+        """Name what is deployed as its replicas do; called whenever either may have changed."""
+        if not self._heard_s:
             return
-        self._told[deployment.name] = info
+        told = self._told
+        self._told = {}
+        for deployment in self._deployments:
+            hellos = [peer.hello for peer in self._table.roster.of(deployment.name)]
+            hellos.sort(key=lambda hello: hello.version != deployment.version)
+            statuses = hellos[0].statuses if hellos else told.get(deployment.name)
+            if statuses is not None:
+                self._told[deployment.name] = statuses
+        without = {
+            deployment.name
+            for deployment in self._deployments
+            if deployment.state != "failed" and not self._table.roster.of(deployment.name)
+        }
+        self._awaited = without if self._awaited is None else self._awaited & without
+        self._names = ServedNames(self._deployments, self._told)
 
 
 def _now_s() -> float:

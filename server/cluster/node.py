@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import ipaddress
 import os
 import re
 import secrets
-import socket
 import stat
 import subprocess
 import sys
@@ -28,9 +26,9 @@ import psutil
 
 from models.errors import ConfigError, CorralError
 from models.paths import Paths
+from server.cluster.addresses import joined_address, split_address
+from server.cluster.sessions import remove_unused, session_folders
 
-RAY_PORT = 6379
-"""The head listens at this port unless it is told another."""
 _PORTS = (
     "node-manager-port",
     "object-manager-port",
@@ -44,7 +42,6 @@ LAST_PORT = 65_535 - len(_PORTS)
 """The head's port is at most this one."""
 INSTALL = "pip install 'corral[cluster]'"
 START_TIMEOUT_S = 120.0
-CONNECT_TIMEOUT_S = 5.0
 TOKEN_BYTES = 32
 _TOKEN = re.compile(f"[!-~]{{{TOKEN_BYTES},512}}")
 """A secret that nobody guesses; Ray's own command makes others than ours."""
@@ -56,9 +53,12 @@ OBJECT_STORE_BYTES = 128 << 20
 """Ray's store of objects, which Corral uses for nothing; Ray's default is a third of the memory."""
 _STARTED = "Ray runtime started."
 _TOO_SLOW = "timed out during startup"
+_PARTS = frozenset({"raylet", "gcs_server"})
+"""Ray's command starts these, and waits for them though they may have given up long before."""
+_LOOK_S = 0.5
 _PATIENCE = {"RAY_agent_register_timeout_ms": "90000", "RAY_raylet_start_wait_time_s": "90"}
 """Ray waits so long for its own processes; by default 15 s, too short for a busy machine and a cold disk."""
-_START_TRIES = 3
+_START_TRIES = 5
 _HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -75,7 +75,7 @@ def require_ray() -> None:
 
 
 class _TooSlow(CorralError):
-    """Ray hasn't waited long enough for itself."""
+    """Ray hasn't waited long enough for itself, or a part of it hasn't."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +127,10 @@ class ClusterNode:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Serve would count its calls (there are none) ten times a second. And replicas are to tell
+            # their loads also where scaling is switched on after they were started.
+            "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "0",
+            "RAY_SERVE_COLLECT_AUTOSCALING_METRICS_ON_HANDLE": "0",
             "RAY_worker_niceness": "0",  # it would be 15: replicas behind all else on their machine
             "RAY_START_HOOK": "server.cluster.node.without_client_server",
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0" if is_head else f"{DRAIN_S:g}",
@@ -175,7 +179,7 @@ class ClusterNode:
         )
         command = [
             *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--no-monitor"),
-            *("--disable-usage-stats", f"--node-ip-address={node_ip}", *role),
+            *("--disable-usage-stats", "--include-log-monitor=false", f"--node-ip-address={node_ip}", *role),
             *(f"--{name}={port + 1 + n}" for n, name in enumerate(_PORTS)),
             *(f"--temp-dir={temporary_folder()}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
         ]
@@ -199,10 +203,15 @@ class ClusterNode:
         return record
 
     def stop(self, grace_s: float) -> None:
-        """End Ray on this machine: its replicas' requests may finish within `grace_s` seconds."""
+        """End Ray on this machine: its replicas' requests may finish within `grace_s` seconds.
+
+        The folder of its sockets and logs goes with it.
+        """
         record = self.record()
         if record is not None:
+            folders = session_folders(record.pid)
             _end_tree(record.pid, grace_s)
+            remove_unused(folders)
         (self.folder / "node.json").unlink(missing_ok=True)
 
     def _write_token(self, text: str) -> None:
@@ -234,7 +243,9 @@ class ClusterNode:
 
     def _wait_started(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        seen: set[int] = set()
+        look_s = 0.0
+        while (now_s := time.monotonic()) < deadline:
             text = self.log_file.read_text(encoding="utf-8", errors="replace")
             if _STARTED in text:
                 return
@@ -242,6 +253,11 @@ class ClusterNode:
                 if _TOO_SLOW in text:
                     raise _TooSlow("Ray has given up its start, as this machine has too much else to do")
                 raise CorralError(_reason(text, f"Ray ended with the status {process.returncode}"))
+            if now_s >= look_s:
+                alive = _parts_of(process.pid)
+                if seen - alive:
+                    raise _TooSlow("a part of Ray has ended while Ray was started")
+                seen, look_s = seen | alive, now_s + _LOOK_S
             time.sleep(0.1)
         raise CorralError(_reason(text, f"Ray hasn't started within {START_TIMEOUT_S:.0f} s"))
 
@@ -293,73 +309,6 @@ def temporary_folder(parent: Path | None = None) -> Path:
     return folder / "r"
 
 
-def split_address(text: str, port: int = RAY_PORT) -> tuple[str, int]:
-    """Return host and port of `HOST` or `HOST:PORT`. Raises ConfigError."""
-    from server.cluster.haproxy import Address
-
-    wrong = ConfigError(
-        f"{text!r:.100} is no address of a cluster; give its head's: 10.0.0.1, or 10.0.0.1:{port}"
-    )
-    try:
-        address = Address.parse(text, port)
-    except ConfigError:
-        raise wrong from None
-    if address.tls:
-        raise wrong
-    return address.host, address.port
-
-
-def joined_address(host: str, port: int) -> str:
-    """Return `HOST:PORT`, with an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def checked_node_ip(host: str, *, network_is_private: bool = False) -> str:
-    """Return the address of this machine that the others are to use.
-
-    Raises ConfigError for one that stands for all addresses, one of the open internet, and one that this
-    machine doesn't have.
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError as error:
-        raise ConfigError(
-            f"{host} is no IP address; give the one by which the others reach this machine"
-        ) from error
-    if address.is_unspecified:
-        raise ConfigError(
-            f"{host} would be all of this machine's addresses; name the one of the network between the"
-            " machines"
-        )
-    if not address.is_private and not network_is_private:
-        raise ConfigError(
-            f"{host} is an address of the open internet: Ray listens there, and whoever gets the token runs"
-            " code on all machines; use a private network or a tunnel (WireGuard), or say"
-            " --network-is-private if nobody else reaches that address"
-        )
-    with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError as error:
-            raise ConfigError(
-                f"this machine doesn't have the address {host}; `ip address` lists them"
-            ) from error
-    return host
-
-
-def address_towards(head: str) -> str:
-    """Return this machine's address on the way to the head, which has to answer. Raises CorralError."""
-    host, port = split_address(head)
-    try:
-        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connection:
-            return str(connection.getsockname()[0])
-    except OSError as error:
-        raise CorralError(
-            f"nothing answers at {joined_address(host, port)} ({error.strerror or error}); check that `corral"
-            " cluster up` runs there, and that no firewall is between"
-        ) from error
-
-
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_EXCL, 0o600)
 
@@ -388,6 +337,17 @@ def _end_tree(pid: int, grace_s: float) -> None:
         with contextlib.suppress(psutil.Error):
             one.kill()
     psutil.wait_procs(family, timeout=5.0)
+
+
+def _parts_of(pid: int) -> set[int]:
+    """Return those of Ray's parts that Ray's command has started, and that live."""
+    found = set()
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children():
+            with contextlib.suppress(psutil.Error):
+                if child.name() in _PARTS and child.status() != psutil.STATUS_ZOMBIE:
+                    found.add(child.pid)
+    return found
 
 
 def _reason(text: str, fallback: str) -> str:

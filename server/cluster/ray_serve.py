@@ -1,44 +1,41 @@
-"""`RayCluster`: a cluster of Ray: what is deployed in it, how it does, and calls to its replicas.
+"""`RayCluster`: a cluster of Ray: what is deployed in it, how it does, and what it keeps for all.
 
-It and `server.cluster.replica` alone import Ray. Tokens don't pass it: see `server.cluster.link`.
+It and `server.cluster.replica.model_replica` alone import Ray. Requests and tokens don't pass it: see
+`server.cluster.link.link_messages`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from time import monotonic
 from typing import Any
 
 import msgspec
 import ray
 from ray import serve
 from ray._private.state import available_resources_per_node, total_resources_per_node
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.experimental.internal_kv import (
     _internal_kv_del,
     _internal_kv_get,
     _internal_kv_list,
     _internal_kv_put,
 )
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-)
-from ray.serve.handle import DeploymentHandle as RayHandle
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
-from models.errors import ConfigError, CorralError, WorkerBusy, WorkerError
+from models.errors import ConfigError, CorralError, WorkerError
 from server.cluster.daemon_call import daemon_call
-from server.cluster.handles import Deployment, ReplicaLost, ReplyTo
+from server.cluster.deployments import Deployment, LinkAddress
+from server.cluster.link.announcements import encoded, key_of
 from server.cluster.node import NodeRecord
 from server.cluster.plan import ClusterPlan, PlannedDeployment, has_room
-from server.cluster.states import NAMESPACE, DeploymentReport, report_of
+from server.cluster.states import API_PREFIX, NAMESPACE, DeploymentReport, report_of
 
 DEPLOYMENT = "model"
 """The only deployment of each of Serve's applications; the application has the name that users gave."""
@@ -49,61 +46,23 @@ CLOSE_S = 5.0
 """Ray has so long to end a connection: without the head it would try for a day."""
 CONSTRUCTOR_TRIES = 2
 """A replica's start is tried so often before its version counts as one that doesn't load."""
-ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-
-logger = logging.getLogger("corral.cluster")
-
-
-class RayHandleOf:
-    """A `DeploymentHandle`: the calls to one deployment's replicas."""
-
-    def __init__(self, handle: RayHandle) -> None:
-        self._run = handle.options(method_name="run")
-        self._ask = handle.options(method_name="ask")
-        self._info = handle.options(method_name="info")
-
-    async def run(self, prefix_key: str, name: str, frame: bytes, reply_to: ReplyTo) -> bytes:
-        handle = self._run.options(session_id=prefix_key) if prefix_key else self._run
-        return await _answer(handle, name, frame, reply_to)
-
-    async def ask(self, name: str, frame: bytes) -> bytes:
-        return await _answer(self._ask, name, frame)
-
-    async def info(self) -> bytes:
-        return await _answer(self._info)
-
-
-async def _answer(handle: RayHandle, *arguments: Any) -> bytes:
-    """Call a replica. Cancelling this cancels it there. Raises ReplicaLost, WorkerBusy and WorkerError."""
-    response = handle.remote(*arguments)
-    try:
-        result: bytes = await response
-    except asyncio.CancelledError:
-        response.cancel()
-        raise
-    except (RayError, RayServeException) as error:
-        raise _translated(error) from error
-    return result
-
-
-def _translated(error: Exception) -> WorkerError:
-    """Return one of Ray's errors as one of ours."""
-    if isinstance(error, BackPressureError):
-        return WorkerBusy("all replicas have as many requests as they take", retry_after_s=1.0)
-    if isinstance(error, RayActorError | DeploymentUnavailableError | ReplicaUnavailableError):
-        what = "was ended" if isinstance(error, ActorDiedError) else "can't be reached"
-        return ReplicaLost(f"the replica {what}", retry_after_s=1.0)
-    if isinstance(error, RayTaskError):
-        logger.error("a replica met a defect: %s", error)
-        return WorkerError("a replica met a defect; its log has it")
-    return ReplicaLost(f"the replica can't be called: {type(error).__name__}", retry_after_s=1.0)
+POLICY = "server.cluster.replica.scaling:replicas_for_load"
+WAIT_LOOP_S = 0.1
+"""Serve looks so often whether a replica that is to end has calls of its own; it has none."""
+STATES_S = 5.0
+"""Serve's answer costs its reader 10 ms of processor time: it is asked so seldom while no state changes."""
+END_S = 10.0
+"""Beyond its requests' time a replica has so long to end its worker before Serve kills it."""
 
 
 class RayCluster:
     """A connection to a cluster. It belongs to this process: there is one at a time. A `Cluster`."""
 
     def __init__(self) -> None:
-        self._handles: dict[str, RayHandleOf] = {}
+        self._plan_then = b""
+        self._deployments: tuple[Deployment, ...] = ()
+        self._ask_at_s = 0.0
+        """Serve is asked anew from this time on; before it only if the plan has changed."""
 
     @classmethod
     def connect(cls, record: NodeRecord) -> RayCluster:
@@ -113,6 +72,7 @@ class RayCluster:
         """
         logging.getLogger("ray").setLevel(logging.WARNING)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        logging.setLogRecordFactory(logging.LogRecord)  # Ray's costs each line of the access log a tenth more
         try:
             ray.init(
                 address=record.address,
@@ -138,8 +98,8 @@ class RayCluster:
     # --- what is wanted ---
 
     def plan(self) -> ClusterPlan:
-        """Return what was deployed last."""
-        return ClusterPlan.decoded(_internal_kv_get(PLAN_KEY, namespace=NAMESPACE))
+        """Return what was deployed last. Raises WorkerError or TimeoutError if nobody can tell."""
+        return ClusterPlan.decoded(_kept(PLAN_KEY))
 
     def keep(self, plan: ClusterPlan) -> None:
         """Keep what is deployed for whoever asks."""
@@ -200,49 +160,62 @@ class RayCluster:
     def reports(self) -> list[DeploymentReport]:
         """Return how each deployment of the plan does."""
         with _as_ours():
-            applications = serve.status().applications
-            reports = []
-            for planned in self.plan().deployments.values():
-                app = applications.get(planned.name)
-                inner = None if app is None else app.deployments.get(DEPLOYMENT)
-                message = (inner.message if inner is not None else "") or (app.message if app else "")
-                states = {} if inner is None else inner.replica_states
-                reports.append(
-                    report_of(
-                        planned,
-                        None if app is None else str(app.status.value),
-                        {str(getattr(state, "value", state)): count for state, count in states.items()},
-                        message,
-                        self._progress(planned.name),
-                    )
+            return self._reports(self.plan(), self._progress)
+
+    def _reports(
+        self, plan: ClusterPlan, progress: Callable[[str], dict[str, str]]
+    ) -> list[DeploymentReport]:
+        """Return how the deployments of a plan do; `progress` tells what replicas do before they load."""
+        applications = serve.status().applications
+        reports = []
+        for planned in plan.deployments.values():
+            app = applications.get(planned.name)
+            inner = None if app is None else app.deployments.get(DEPLOYMENT)
+            message = (inner.message if inner is not None else "") or (app.message if app else "")
+            states = {} if inner is None else inner.replica_states
+            reports.append(
+                report_of(
+                    planned,
+                    None if app is None else str(app.status.value),
+                    {str(getattr(state, "value", state)): count for state, count in states.items()},
+                    message,
+                    progress(planned.name),
                 )
-            return reports
+            )
+        return reports
 
     async def deployments(self) -> Sequence[Deployment]:
-        planned, reports = await daemon_call(self._planned_and_reports)
-        return [
+        return await daemon_call(self._known_deployments)
+
+    def _known_deployments(self) -> tuple[Deployment, ...]:
+        """Return what the plan has, with states that may be a few seconds old if none was changing then."""
+        data, now_s = _kept(PLAN_KEY), monotonic()
+        if data == self._plan_then and now_s < self._ask_at_s:
+            return self._deployments
+        planned = ClusterPlan.decoded(data)
+        with _as_ours():
+            reports = self._reports(planned, lambda _: {})
+        is_settled = all(report.status in ("running", "failed") for report in reports)
+        self._plan_then, self._ask_at_s = data, now_s + (STATES_S if is_settled else 0.0)
+        self._deployments = tuple(
             Deployment(
                 name=report.name,
                 model=report.model,
                 state=report.state,
-                handle=self._handle(report.name),
                 version=planned.deployments[report.name].version,
                 n_replicas=report.n_running,
                 problem=report.problem,
             )
             for report in reports
-            if report.name in planned.deployments and report.status != "missing"
-        ]
+            if report.status != "missing"
+        )
+        return self._deployments
 
-    def _planned_and_reports(self) -> tuple[ClusterPlan, list[DeploymentReport]]:
-        return self.plan(), self.reports()
+    async def announce(self, address: LinkAddress, n_renewals: int) -> None:
+        await daemon_call(partial(_put, API_PREFIX + key_of(address), encoded(address, n_renewals)))
 
-    def _handle(self, name: str) -> RayHandleOf:
-        if name not in self._handles:
-            self._handles[name] = RayHandleOf(
-                serve.get_deployment_handle(DEPLOYMENT, name, _check_exists=False)
-            )
-        return self._handles[name]
+    async def withdraw(self, address: LinkAddress) -> None:
+        await daemon_call(partial(_delete, API_PREFIX + key_of(address)))
 
     def _progress(self, name: str) -> dict[str, str]:
         prefix = f"progress/{name}/"
@@ -252,6 +225,22 @@ class RayCluster:
             if text:
                 found[key.decode().removeprefix(prefix)] = text.decode()
         return found
+
+
+def _kept(key: str) -> bytes:
+    """Return what the cluster keeps under a key, nothing if that is nothing."""
+    with _as_ours():
+        return _internal_kv_get(key, namespace=NAMESPACE) or b""
+
+
+def _put(key: str, value: bytes) -> None:
+    with _as_ours():
+        _internal_kv_put(key, value, namespace=NAMESPACE)
+
+
+def _delete(key: str) -> None:
+    with _as_ours():
+        _internal_kv_del(key, namespace=NAMESPACE)
 
 
 @contextmanager
@@ -267,9 +256,10 @@ def _as_ours() -> Iterator[None]:
 
 def _application(planned: PlannedDeployment, surge: int) -> serve.Application:
     """Return what Ray Serve is to run for a deployment."""
-    from server.cluster.replica import ModelReplica  # with all that a replica needs, and others don't
+    from server.cluster.replica.model_replica import (
+        ModelReplica,  # with all that a replica needs, and others don't
+    )
 
-    config = planned.config
     if planned.min_replicas == planned.max_replicas:
         number: dict[str, Any] = {"num_replicas": planned.min_replicas}
     else:
@@ -282,22 +272,21 @@ def _application(planned: PlannedDeployment, surge: int) -> serve.Application:
                 downscale_delay_s=planned.down_after_s,
                 metrics_interval_s=1.0,
                 look_back_period_s=3.0,
+                policy=AutoscalingPolicy(policy_function=POLICY),
             )
         }
     if planned.per_node is not None:
         number["max_replicas_per_node"] = planned.per_node
     deployment = serve.deployment(
         name=DEPLOYMENT,
-        max_ongoing_requests=planned.max_ongoing,
         logging_config=LoggingConfig(enable_access_log=False),
         ray_actor_options={"num_cpus": planned.cpus, "num_gpus": planned.gpus},
         health_check_period_s=HEALTH_CHECK_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
-        graceful_shutdown_wait_loop_s=0.5,
-        graceful_shutdown_timeout_s=config.shutdown_grace_s,
+        graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
+        graceful_shutdown_timeout_s=planned.config.shutdown_grace_s + END_S,
         max_constructor_retry_count=CONSTRUCTOR_TRIES,
         max_surge_percent=surge,
-        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         **number,
     )(ModelReplica)
     # Serve would give each call a version of its own, and start all replicas anew. There is no public way.

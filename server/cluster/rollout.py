@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from models.errors import CorralError
@@ -32,12 +32,20 @@ class Deployer(Protocol):
         """Return how each deployment of the kept plan does."""
 
 
-def roll_out(cluster: Deployer, old: ClusterPlan, new: ClusterPlan, tell: Tell) -> None:
+def roll_out(
+    cluster: Deployer, old: ClusterPlan, new: ClusterPlan, tell: Tell, wanted: Collection[str] = ()
+) -> None:
     """Deploy what differs between two plans, and return once it runs. `tell` gets lines on how it goes.
 
+    Those of `wanted` that have failed are begun anew, though nothing differs: the reason may be gone.
     Raises CorralError with the reasons if a new version doesn't load; what has failed is then as it was in
     `old`, all else as in `new`. If it is interrupted, the cluster goes on by itself.
     """
+    if stuck := [name for name in _failed(cluster) if name in wanted]:
+        tell(f"failed before, and begun anew: {', '.join(stuck)}")
+        cluster.remove(stuck)
+        rest = {name: each for name, each in old.deployments.items() if name not in stuck}
+        old = ClusterPlan(rest, old.aliases)
     changes = Changes.between(old, new)
     for word, names in (("new", changes.added), ("replaced", changes.replaced), ("scaled", changes.scaled)):
         if names:
@@ -63,6 +71,11 @@ def _wait(cluster: Deployer, names: Sequence[str], tell: Tell) -> dict[str, Depl
         if all(report.status in ("running", "failed") for report in reports.values()):
             return {name: report for name, report in reports.items() if report.status == "failed"}
         time.sleep(POLL_S)
+
+
+def _failed(cluster: Deployer) -> list[str]:
+    """Return what the kept plan has and no replica serves, as none could be started."""
+    return [each.name for each in cluster.reports() if each.status == "failed" and not each.n_running]
 
 
 def _go_back(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from models.errors import ModelNotFound
-from server.cluster.handles import Deployment
+from server.cluster.deployments import Deployment
 from server.supervisor.protocol import ModelState, ModelStatus
 
 

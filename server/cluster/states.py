@@ -8,11 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from server.cluster.handles import DeploymentState
+from server.cluster.deployments import DeploymentState
 from server.cluster.plan import PlannedDeployment
 
 NAMESPACE = "corral"
 """The namespace of all that Corral keeps in the cluster's own store of keys."""
+API_PREFIX = "api/"
+"""The addresses of API processes stand below this there."""
 FAILURE_MARK = "ReplicaFailed: "
 """The reason why a replica doesn't start stands behind this, in whatever Ray makes of it."""
 

@@ -10,27 +10,31 @@ import time
 from pathlib import Path
 
 from server.cli.cluster.connection import connected
-from server.cluster import replica
 from server.cluster.plan import ClusterPlan
 from server.cluster.plan_file import plan_of
-from server.cluster.replica_service import ReplicaService
+from server.cluster.replica import model_replica
+from server.cluster.replica.replica_service import ReplicaService
 from server.jobs.table import JobTable
 from server.supervisor.catalogue import Catalogue, CatalogueEntry
 from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import QUICK, scripted_command, spec_of
 
 
-class ScriptedReplica(replica.ModelReplica):
+class ScriptedReplica(model_replica.ModelReplica):
     """A replica whose worker is the supervisor tests' scripted one."""
 
     async def __init__(self, _planned: bytes) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         self._jobs = JobTable()
         entry = CatalogueEntry(name="one", path=MODEL, type="Q8_0", size_bytes=1, created=1)
         catalogue = Catalogue((entry,), tuple)
+        self._grace_s = 30.0
         self._service = ReplicaService(
-            Supervisor(catalogue, spec_of, policy=QUICK, command=scripted_command), "1"
+            Supervisor(catalogue, spec_of, policy=QUICK, command=scripted_command),
+            deployment="one",
+            max_ongoing=64,
+            version="1",
         )
-        await self._service.start()
+        await self._service.start(model_replica.ApiProcesses().addresses)
 
 
 MODEL = Path("/tmp/corral-scripted-replica.gguf")  # noqa: S108 - a file that every host sees
@@ -39,7 +43,7 @@ MODEL = Path("/tmp/corral-scripted-replica.gguf")  # noqa: S108 - a file that ev
 def deploy(count: int) -> None:
     """Deploy so many, one on each machine, and return once they answer."""
     MODEL.write_text("{}")
-    replica.ModelReplica = ScriptedReplica  # type: ignore[assignment,misc]
+    model_replica.ModelReplica = ScriptedReplica  # type: ignore[assignment,misc]
     number = {"min": count, "max": count, "per_node": 1}
     plan = plan_of(str(MODEL), "one", cpus=0.5, replicas=number, options={"parallel": 8})
     with connected() as cluster:

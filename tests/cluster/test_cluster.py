@@ -134,7 +134,7 @@ def test_replicas_come_and_go_with_the_load(cluster: LocalCluster, undisturbed: 
     cluster.deploy(scaling("Q8_0", 1, 2))
     deadline_s, most = time.monotonic() + 240, 1
     while most < 2 and time.monotonic() < deadline_s:
-        load = cluster.load("--model", "other", "--requests", "60", "--max-tokens", "400", "--at-once", "12")
+        load = cluster.load("--model", "other", "--requests", "120", "--max-tokens", "400", "--at-once", "12")
         while load.poll() is None and most < 2:
             most = cluster.running("other")
         assert cluster.outcome(load)["errors"] == []

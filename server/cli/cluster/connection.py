@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from models.errors import ConfigError
 from models.paths import Paths
-from server.cluster.node import ClusterNode, NodeRecord, joined_address, require_ray, split_address
+from server.cluster.addresses import joined_address, split_address
+from server.cluster.node import ClusterNode, NodeRecord, require_ray
 
 if TYPE_CHECKING:
     from server.cluster.ray_serve import RayCluster

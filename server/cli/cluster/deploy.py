@@ -50,7 +50,7 @@ def command(
         if others:
             say(f"not in {what}, and as before: {', '.join(others)}")
         try:
-            roll_out(cluster, old, new, say)
+            roll_out(cluster, old, new, say, wanted.deployments)
         except KeyboardInterrupt:
             say("the cluster goes on by itself: corral cluster status")
             raise

@@ -39,13 +39,8 @@ def command(
     from models.errors import ConfigError
     from server.cli.cluster.connection import end_as_ctrl_c_does, node_here
     from server.cli.console import say
-    from server.cluster.node import (
-        address_towards,
-        checked_node_ip,
-        joined_address,
-        secret_in,
-        split_address,
-    )
+    from server.cluster.addresses import address_towards, checked_node_ip, joined_address, split_address
+    from server.cluster.node import secret_in
 
     node = node_here()
     node.require_absent()

@@ -30,7 +30,7 @@ def command(
 
     from server.cli.cluster.connection import end_as_ctrl_c_does, node_here
     from server.cli.console import say
-    from server.cluster.node import checked_node_ip, joined_address, split_address
+    from server.cluster.addresses import checked_node_ip, joined_address, split_address
 
     node = node_here()
     node.require_absent()

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from server.cluster.fleet import Fleet, FleetPolicy
 from tests.server.cluster.replica_process import ReplicaProcess, ScriptedCluster
+from tests.server.supervisor.test_supervisor import until
 
-POLICY = FleetPolicy(load_wait_s=10.0, poll_s=0.05, silent_ticks=1, hurry_s=0.3)
+POLICY = FleetPolicy(load_wait_s=10.0, poll_s=0.05, silent_ticks=2)
 
 StartReplicas = Callable[..., list[ReplicaProcess]]
 StartFleet = Callable[..., Awaitable[Fleet]]
@@ -47,12 +48,13 @@ def mortal(tmp_path: Path) -> Iterator[StartReplicas]:
 
 @pytest_asyncio.fixture
 async def fleet_over() -> AsyncIterator[StartFleet]:
-    """Start fleets that leave their clusters with the test, whatever happens in it."""
+    """Start fleets over all replicas that live; they leave with the test, whatever happens in it."""
     fleets: list[Fleet] = []
 
     async def start(cluster: ScriptedCluster, policy: FleetPolicy = POLICY) -> Fleet:
         fleets.append(fleet := Fleet(cluster, host="127.0.0.1", policy=policy))
         await fleet.start()
+        await until(lambda: len(list(fleet._table.roster)) == len(cluster.alive))
         return fleet
 
     yield start
@@ -62,10 +64,10 @@ async def fleet_over() -> AsyncIterator[StartFleet]:
 
 def notes_of(replica: ReplicaProcess) -> list[str]:
     """What the scripted workers of a replica's model have noted."""
-    path = replica.socket_path.with_name("one.json.adapters")
+    path = replica.mark.with_name("one.json.adapters")
     return path.read_text().splitlines() if path.exists() else []
 
 
 def cancelled(replica: ReplicaProcess) -> Path:
     """The file that tells that a scripted worker of the replica's model has cancelled a request."""
-    return replica.socket_path.with_name("one.json.cancelled")
+    return replica.mark.with_name("one.json.cancelled")

@@ -1,27 +1,27 @@
-"""A replica in a process of its own, and the calls to it: one connection to its unix socket for each.
+"""A replica in a process of its own: a file beside its model has the API processes that it connects to.
 
 `ReplicaService` is the real one; the worker behind it is the supervisor tests' scripted one, or, for a file
-that is a GGUF, a real one. A connection that the caller closes is a call that it cancels.
+that is a GGUF, a real one. SIGTERM ends it as a cluster does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
+import psutil
 
-from models.errors import WorkerBusy
-from server.cluster.handles import Deployment, DeploymentState, ReplicaLost, ReplyTo
-from server.cluster.replica_service import ReplicaService
-from server.ipc.frames import HEADER
+from server.cluster.deployments import Deployment, DeploymentState, LinkAddress
+from server.cluster.link.announcements import Announcements, encoded, key_of
+from server.cluster.replica import replica_link, replica_service
+from server.cluster.replica.replica_service import ReplicaService
 from server.ipc.launch import worker_command
 from server.ipc.model_spec import ModelSpec
 from server.serve_options import ServeOptions
@@ -30,21 +30,20 @@ from server.supervisor.policy import Policy
 from server.supervisor.supervisor import Supervisor
 from tests.server.supervisor.conftest import QUICK, scripted_command
 
-
-async def read_block(reader: asyncio.StreamReader) -> Any:
-    (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-    return msgspec.msgpack.decode(await reader.readexactly(length))
+GRACE_S = 10.0
+MAX_ONGOING = 12
 
 
-def block(value: Any) -> bytes:
-    payload = msgspec.msgpack.encode(value)
-    return HEADER.pack(len(payload)) + payload
+def folder_of(model: Path) -> Path:
+    """The folder with the addresses of API processes, as a cluster keeps them."""
+    return model.with_name("apis")
 
 
 # --- the replica ---
 
 
-async def serve(socket_path: Path, model: Path) -> None:
+async def serve(mark: Path, model: Path) -> None:
+    """Serve until SIGTERM; `mark` is there as soon as it does."""
     entry = CatalogueEntry(name="one", path=model, type="Q8_0", size_bytes=1, created=1)
     is_real = model.suffix == ".gguf"
     options = ServeOptions(ctx=512, threads=1) if is_real else ServeOptions()
@@ -52,54 +51,49 @@ async def serve(socket_path: Path, model: Path) -> None:
     def spec_of(entry: CatalogueEntry) -> ModelSpec:
         return ModelSpec(name=entry.name, path=str(entry.path), options=options)
 
+    announcements, folder = Announcements(), folder_of(model)
+
+    async def addresses() -> Sequence[LinkAddress]:
+        found = {}
+        for path in folder.glob("[!.]*"):
+            with contextlib.suppress(FileNotFoundError):
+                found[path.name] = path.read_bytes()
+        return announcements.live({name: data for name, data in found.items() if data}, time.monotonic())
+
+    replica_service.LOOK_S = replica_link.RETRY_S = 0.05
     policy, command = (Policy(), worker_command) if is_real else (QUICK, scripted_command)
     supervisor = Supervisor(Catalogue((entry,), lambda: ()), spec_of, policy=policy, command=command)
-    service = ReplicaService(supervisor, version="1")
-
-    async def on_call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        method, *arguments = await read_block(reader)
-        if method == "run":
-            arguments[2] = msgspec.convert(arguments[2], ReplyTo)
-        if method == "pids":
-            answer: Any = supervisor.pids
-        else:
-            calling = asyncio.ensure_future(getattr(service, method)(*arguments))
-            hanging_up = asyncio.ensure_future(reader.read())
-            await asyncio.wait([calling, hanging_up], return_when=asyncio.FIRST_COMPLETED)
-            if not calling.done():
-                calling.cancel()
-                await asyncio.wait([calling])
-                return
-            answer = calling.result()
-        writer.write(block(answer))
-        writer.close()
-
-    await service.start()
-    server = await asyncio.start_unix_server(on_call, socket_path)
-    async with server:
-        await server.serve_forever()
+    service = ReplicaService(supervisor, deployment="ones", max_ongoing=MAX_ONGOING, version="1")
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await service.start(addresses)
+    mark.touch()  # noqa: ASYNC240 - once
+    await ended.wait()
+    await service.stop(GRACE_S)
 
 
-# --- its caller ---
+# --- whoever starts it ---
 
 
 @dataclass
 class ReplicaProcess:
-    """A replica that was started, as its callers see it."""
+    """A replica that was started."""
 
-    socket_path: Path
+    mark: Path
     process: subprocess.Popen[bytes]
 
     @classmethod
     def start(cls, model: Path, n: int) -> list[ReplicaProcess]:
-        """Start so many replicas of a model, and wait until they answer."""
+        """Start so many replicas of a model, and wait until they serve."""
+        folder_of(model).mkdir(exist_ok=True)
         replicas = []
         for number in range(n):
-            path = Path(f"{model}.{number}")
-            command = [sys.executable, "-m", "tests.server.cluster.replica_process", str(path), str(model)]
-            replicas.append(cls(path, subprocess.Popen(command)))
+            mark = Path(f"{model}.{number}")
+            mark.unlink(missing_ok=True)
+            command = [sys.executable, "-m", "tests.server.cluster.replica_process", str(mark), str(model)]
+            replicas.append(cls(mark, subprocess.Popen(command)))
         for replica in replicas:
-            while not replica.socket_path.exists():
+            while not replica.mark.exists():
                 assert replica.alive, "the replica has ended"
                 time.sleep(0.02)
         return replicas
@@ -108,23 +102,10 @@ class ReplicaProcess:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    async def call(self, *call: Any) -> Any:
-        try:
-            reader, writer = await asyncio.open_unix_connection(self.socket_path)
-        except OSError as error:
-            raise ReplicaLost(f"a replica can't be called: {error}") from error
-        try:
-            writer.write(block(call))
-            return await read_block(reader)
-        except (OSError, EOFError) as error:
-            raise ReplicaLost("a replica's process has ended in a call") from error
-        finally:
-            writer.close()
-
-    async def worker_pid(self) -> int:
-        (pid,) = (await self.call("pids")).values()
-        assert isinstance(pid, int)
-        return pid
+    def worker_pid(self) -> int:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (worker,) = (child.pid for child in children if "scripted_worker" in " ".join(child.cmdline()))
+        return worker
 
     def stop(self) -> None:
         self.process.kill()
@@ -133,56 +114,40 @@ class ReplicaProcess:
 
 @dataclass
 class ScriptedCluster:
-    """A `Cluster` with one deployment, and the `DeploymentHandle` of it."""
+    """A `Cluster` with one deployment."""
 
     replicas: list[ReplicaProcess] = field(default_factory=list)
     state: DeploymentState = "ready"
     is_deaf: bool = False
-    is_full: bool = False
-    keys: list[str] = field(default_factory=list)
-    """The keys of all calls so far."""
 
     async def deployments(self) -> Sequence[Deployment]:
-        if self.is_deaf:
-            raise ConnectionError("nobody is there")
+        self._check()
         return [
-            Deployment(
-                name="ones",
-                model="one",
-                state=self.state,
-                handle=self,
-                version="1",
-                n_replicas=len(self.alive),
-            )
+            Deployment(name="ones", model="one", state=self.state, version="1", n_replicas=len(self.alive))
         ]
+
+    async def announce(self, address: LinkAddress, n_renewals: int) -> None:
+        self._check()
+        for path in self._paths(address):
+            partial = path.with_name(f".{path.name}")
+            partial.write_bytes(encoded(address, n_renewals))
+            partial.replace(path)
+
+    async def withdraw(self, address: LinkAddress) -> None:
+        self._check()
+        for path in self._paths(address):
+            path.unlink(missing_ok=True)
 
     @property
     def alive(self) -> list[ReplicaProcess]:
         return [replica for replica in self.replicas if replica.alive]
 
-    def choose(self, key: str) -> ReplicaProcess:
-        """The place on the ring; it is noticed late that a process has ended, as a cluster does."""
-        if self.is_full:
-            raise WorkerBusy("all replicas are full", 3.0)
-        if not self.replicas:
-            raise ReplicaLost("there is no replica")
-        return self.replicas[zlib.crc32(key.encode()) % len(self.replicas)]
+    def _paths(self, address: LinkAddress) -> set[Path]:
+        return {folder_of(replica.mark) / key_of(address) for replica in self.replicas}
 
-    async def run(self, prefix_key: str, name: str, frame: bytes, reply_to: ReplyTo) -> bytes:
-        self.keys.append(prefix_key)
-        answer = await self.choose(prefix_key).call("run", name, frame, reply_to)
-        assert isinstance(answer, bytes)
-        return answer
-
-    async def ask(self, name: str, frame: bytes) -> bytes:
-        answer = await self.alive[0].call("ask", name, frame)
-        assert isinstance(answer, bytes)
-        return answer
-
-    async def info(self) -> bytes:
-        answer = await self.alive[0].call("info")
-        assert isinstance(answer, bytes)
-        return answer
+    def _check(self) -> None:
+        if self.is_deaf:
+            raise ConnectionError("nobody is there")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from models.errors import ModelLoadError, ModelNotFound, NotServed, RequestError, WorkerBusy, WorkerError
+from models.errors import ModelLoadError, ModelNotFound, NotServed, RequestError, WorkerError
 from server.app import create_app
 from server.cluster.fleet import Fleet, FleetPolicy
 from server.config import ServerConfig
@@ -27,7 +27,7 @@ from server.ipc.messages import (
 from server.ipc.prompts import ChatPrompt, PooledInputs
 from server.metrics.families import request_families
 from tests.server.cluster.conftest import StartFleet, StartReplicas, cancelled, notes_of
-from tests.server.cluster.replica_process import ReplicaProcess, ScriptedCluster
+from tests.server.cluster.replica_process import MAX_ONGOING, ReplicaProcess, ScriptedCluster
 from tests.server.openai.collect import collect
 from tests.server.supervisor.conftest import request
 from tests.server.supervisor.test_supervisor import until
@@ -92,7 +92,7 @@ async def test_clients_of_what_dies_see_a_pause(
     fleet = await fleet_over(ScriptedCluster(replicas))
     readers = await started(fleet, 9)
     if victim == "worker":
-        os.kill(await first.worker_pid(), signal.SIGKILL)
+        os.kill(first.worker_pid(), signal.SIGKILL)
     else:
         os.kill(first.process.pid, signal.SIGKILL if victim == "replica" else signal.SIGSTOP)
     await are_whole(readers)
@@ -109,17 +109,54 @@ async def test_clients_of_what_dies_see_a_pause(
     assert fleet.n_running == 0
 
 
-async def test_a_request_goes_to_its_place_and_elsewhere_after_a_loss(
+async def test_requests_that_begin_alike_go_to_one_replica_and_elsewhere_if_it_is_silent(
     mortal: StartReplicas, fleet_over: StartFleet
 ) -> None:
-    cluster = ScriptedCluster(mortal(2))
-    fleet = await fleet_over(cluster)
-    for _ in range(2):
-        assert isinstance((await collect(fleet.generate("one", request("going 1 0"))))[-1], Finish)
-    assert len(set(cluster.keys)) == 1
-    cluster.choose(cluster.keys[0]).stop()
+    fleet = await fleet_over(ScriptedCluster(replicas := mortal(2)))
+    places = set()
+    for _ in range(3):
+        reader = Reader(fleet, "going 40 0.005")
+        await until(reader.has_output)
+        places |= {peer.hello.replica for peer in fleet._table.roster if peer.runs}
+        assert isinstance(await reader.end(), Finish)
+    assert len(places) == 1
+    for replica in replicas:
+        os.kill(replica.process.pid, signal.SIGSTOP)
+        again = Reader(fleet, "going 40 0.005")
+        assert isinstance(await again.end(), Finish)
+        os.kill(replica.process.pid, signal.SIGCONT)
+        await until(lambda: len(list(fleet._table.roster)) == len(replicas))
+
+
+async def test_a_replica_that_ends_finishes_what_it_has_and_takes_no_more(
+    mortal: StartReplicas, fleet_over: StartFleet
+) -> None:
+    first, other = replicas = mortal(2)
+    fleet = await fleet_over(ScriptedCluster(replicas))
+    readers = await started(fleet, 9)
+    first.process.send_signal(signal.SIGTERM)
+    await until(lambda: any(peer.beat.is_draining for peer in fleet._table.roster))
+    more = await started(fleet, 4)
+    await are_whole(readers)
+    await are_whole(more)
+    assert not any(line.startswith("begin") and not line.endswith(" 0") for line in notes_of(first))
+    assert first.process.wait(10) == 0
+    assert other.alive
     assert isinstance((await collect(fleet.generate("one", request("going 1 0"))))[-1], Finish)
-    assert len(set(cluster.keys)) > 1
+
+
+async def test_requests_beyond_all_places_wait_for_one(
+    lasting: list[ReplicaProcess], fleet_over: StartFleet
+) -> None:
+    fleets = [await fleet_over(ScriptedCluster(lasting)) for _ in range(2)]
+    n_places = MAX_ONGOING * len(lasting)
+    readers = [Reader(fleets[0], "going 40 0.01", f"r{number}") for number in range(n_places)]
+    await until(lambda: all(reader.has_output() for reader in readers))
+    late = [Reader(fleet, "going 40 0", f"r{number}") for number, fleet in enumerate(fleets)]
+    await asyncio.sleep(0.1)
+    assert not any(reader.events for reader in late), "the replicas have declined them"
+    await are_whole(readers)
+    await are_whole(late)
 
 
 async def test_a_request_that_kills_its_workers_ends(mortal: StartReplicas, fleet_over: StartFleet) -> None:
@@ -197,8 +234,7 @@ async def test_names_and_figures(lasting: list[ReplicaProcess], fleet_over: Star
     assert fleet.ready()
     with pytest.raises(ModelNotFound, match="'other'; it serves one"):
         fleet.generate("other", request("going 1 0"))
-    with pytest.raises(WorkerError, match="send one first"):
-        await fleet.stats("one")
+    assert (await fleet.stats("one")).running == 0
     readers = await started(fleet, 9)
     assert (await fleet.stats("one")).running == 9
     assert (await fleet.slots("one")).slots == []
@@ -238,11 +274,9 @@ async def test_a_client_is_told_in_the_protocols_form(fleet_over: StartFleet) ->
         assert await ask("other") == (404, None, "model_not_found")
         answers = await asyncio.gather(ask("one"), ask("one"))
         assert sorted(answers) == [(429, "5", "rate_limit_exceeded"), (503, "5", "model_loading")]
-        cluster.is_full = True
-        assert await ask("one") == (429, "3", "rate_limit_exceeded")
 
 
-async def test_full_and_missing_replicas(fleet_over: StartFleet) -> None:
+async def test_missing_replicas(fleet_over: StartFleet) -> None:
     cluster = ScriptedCluster()
     fleet = await fleet_over(cluster, FleetPolicy(load_wait_s=0.3, poll_s=0.02))
     assert not fleet.ready()
@@ -250,9 +284,9 @@ async def test_full_and_missing_replicas(fleet_over: StartFleet) -> None:
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.retry_after_s) == ("unavailable", 5.0)
     assert "no replica of ones" in failure.message
-    cluster.is_full = True
-    with pytest.raises(WorkerBusy, match="full"):
-        await collect(fleet.generate("one", request("going 1 0")))
+    for call in (fleet.stats("one"), fleet.slots("one"), fleet.ask("one", Tokenize(text="a"), TokenizeReply)):
+        with pytest.raises(WorkerError, match="no replica of one"):
+            await call
     cluster.state = "failed"
     await until(lambda: fleet.find("one").state == "failed")
     with pytest.raises(ModelLoadError):

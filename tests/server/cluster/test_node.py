@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,11 +15,10 @@ import pytest
 
 from models.errors import ConfigError, CorralError
 from server.cluster import node as node_module
+from server.cluster.addresses import address_towards, checked_node_ip
 from server.cluster.node import (
     ClusterNode,
     NodeRecord,
-    address_towards,
-    checked_node_ip,
     secret_in,
     temporary_folder,
 )
@@ -203,6 +203,27 @@ def test_a_start_that_was_too_slow_is_tried_again(
     node.stop(5.0)
     assert len(lines) == 2
     assert "once more" in lines[1]
+
+
+def test_a_part_of_ray_that_gives_up_is_noticed(
+    node: ClusterNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, raylet, lines = tmp_path / "mark", tmp_path / "raylet", list[str]()
+    raylet.symlink_to(shutil.which("sleep") or "sleep")
+    end = f"""
+import subprocess
+if os.path.exists({str(mark)!r}):
+    print('Ray runtime started.', flush=True)
+open({str(mark)!r}, 'w')
+subprocess.Popen([{str(raylet)!r}, '1'])
+time.sleep(60)
+"""
+    stand_in(tmp_path, end, monkeypatch)
+    monkeypatch.setattr(node_module, "_LOOK_S", 0.1)
+    node.make_token()
+    node.start("10.0.0.1:7000", "10.0.0.1", is_head=True, say=lines.append)
+    node.stop(5.0)
+    assert lines[1:] == ["a part of Ray has ended while Ray was started; once more"]
 
 
 def test_ray_that_hangs_is_ended(node: ClusterNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

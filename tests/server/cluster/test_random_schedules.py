@@ -1,26 +1,35 @@
-"""Thousands of random schedules of calls, links and deaths: each request ends once, with the right tokens.
+"""Thousands of random schedules of requests, links and deaths: each request ends once, with the right tokens.
 
-Replicas, links and calls are scripted on a clock that jumps: a link brings what was written in order, after
-any time, also once its replica is dead; the end of a call and that of a link come in any order.
+Replicas and links are scripted on a clock that jumps: a link brings what was written in order, after any
+time, also once its replica is dead; a request may be declined, and come to a replica that is dead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from models.errors import CorralError, WorkerBusy, WorkerDied
-from server.cluster.calls import decode_work, encode_answer, refusal_of
-from server.cluster.handles import ReplicaLost, ReplyTo
-from server.cluster.link_messages import Acceptance, Beat, FromReplica, ToReplica
-from server.cluster.replica_run import Destination, ReplicaRun
-from server.cluster.run_table import Peer, RunTable
+from models.errors import CorralError, WorkerDied
+from server.cluster.link.link_messages import (
+    Beat,
+    Begin,
+    Declined,
+    FromReplica,
+    Hello,
+    Refused,
+    ToReplica,
+    decode_to_replica,
+)
+from server.cluster.link.refusals import refusal_of
+from server.cluster.peers.peer import Peer
+from server.cluster.peers.replica_run import ReplicaRun
+from server.cluster.peers.run_table import Destination, RunTable
 from server.engine.events import (
     WORKER_DIED,
     ChoiceEnd,
@@ -34,62 +43,63 @@ from server.engine.events import (
 )
 from server.engine.resumption import Beginning, packed, unpacked
 from server.engine.sampling_params import SamplingParams
+from server.ipc.frames import HEADER
 from server.ipc.messages import Cancel, Generate, StepEvents
 from server.ipc.prompts import TextPrompt
-from server.supervisor.request_handle import RequestHandle
+from server.supervisor.request_handle import Lease, RequestHandle
 from tests.server.openai.collect import Collector
 from tests.server.supervisor.virtual import run as run_on_a_virtual_clock
 
 ZERO = Timings(queue_ms=0, prompt_n=1, prompt_ms=0, predicted_n=1, predicted_ms=0)
-REPLY_TO = ReplyTo("nowhere", 1, b"")
 MAX_REPLICAS = 3
+MAX_ONGOING = 2
 
 
 @dataclass
 class World:
     chance: random.Random
     table: RunTable = field(default_factory=lambda: RunTable(silent_ticks=5))
-    replicas: list[Replica] = field(default_factory=list)
     deaths_left: int = 0
     refusals_left: int = 0
+    n_made: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def run(self, prefix_key: str, name: str, frame: bytes, reply_to: ReplyTo) -> bytes:
-        await asyncio.sleep(self.chance.choice([0.0, 0.01, 0.5]))
-        if self.chance.random() < 0.1:
-            raise WorkerBusy("full", 1.0)
-        replica = self.chance.choice(self.replicas)
-        if not replica.alive:
-            self.replicas[self.replicas.index(replica)] = Replica(self)
-            raise ReplicaLost("it is gone")
-        asked = decode_work(frame)
-        assert isinstance(asked, Generate)
-        return await replica.run(asked)
-
-    async def ask(self, name: str, frame: bytes) -> bytes:
-        raise NotImplementedError
-
-    async def info(self) -> bytes:
-        raise NotImplementedError
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.add(asyncio.create_task(work))
 
 
 class Replica:
-    """A replica and its link. What it writes comes later; a silent one has written its last."""
+    """A replica and its link. What it writes comes later; a dead one has written its last."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.alive = world, True
+        world.n_made += 1
+        self.world, self.alive, self.n_ongoing = world, True, 0
         self.written: asyncio.Queue[FromReplica | None] = asyncio.Queue()
-        self.peer = Peer(self._on_message, lambda: None)
+        hello = Hello(replica=f"{world.n_made}", deployment="d", statuses=[], max_ongoing=MAX_ONGOING)
+        self.peer = Peer(hello, self._on_frame, lambda: None)
         self.cancelled: set[str] = set()
-        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         world.table.join(self.peer)
-        for work in (self._deliver(), self._beat()):
-            task = asyncio.create_task(work)
-            world.tasks.add(task)
+        world.start(self._deliver())
+        world.start(self._beat())
+
+    def _on_frame(self, frame: bytes) -> None:
+        asyncio.get_running_loop().call_later(
+            self.world.chance.choice([0.0, 0.01, 0.5]),
+            self._on_message,
+            decode_to_replica(frame[HEADER.size :]),
+        )
 
     def _on_message(self, message: ToReplica) -> None:
-        assert isinstance(message, Cancel)
-        self.cancelled.add(message.id)
+        if not self.alive:
+            return
+        if isinstance(message, Cancel):
+            self.cancelled.add(message.id)
+        elif isinstance(message, Begin):
+            assert isinstance(message.work, Generate)
+            if self.n_ongoing == MAX_ONGOING or self.world.chance.random() < 0.1:
+                self.written.put_nowait(Declined(message.work.id))
+            else:
+                self.world.start(self._serve(message.work))
 
     async def _deliver(self) -> None:
         while True:
@@ -103,46 +113,45 @@ class Replica:
     async def _beat(self) -> None:
         while self.alive:
             await asyncio.sleep(1.0)
-            if self.peer.runs:
-                self.written.put_nowait(Beat())
+            self.written.put_nowait(Beat(self.n_ongoing))
 
     def die(self) -> None:
+        """End, with or without a word; another one comes in its place."""
         self.alive = False
         if self.world.chance.random() < 0.6:
             self.written.put_nowait(None)
-        if not self.died.done():
-            self.died.set_result(None)
+        again = asyncio.get_running_loop().call_later
+        again(self.world.chance.choice([0.0, 3.0, 20.0]), Replica, self.world)
 
-    async def run(self, request: Generate) -> bytes:
-        serving = asyncio.ensure_future(self._serve(request))
-        either: list[asyncio.Future[Any]] = [serving, self.died]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            return serving.result()
-        serving.cancel()
-        await asyncio.sleep(self.world.chance.choice([0.0, 0.004, 0.3, 20.0]))
-        raise ReplicaLost("it has died")
+    async def _serve(self, request: Generate) -> None:
+        self.n_ongoing += 1
+        try:
+            await self._say(request)
+        finally:
+            self.n_ongoing -= 1
 
-    async def _serve(self, request: Generate) -> bytes:
+    async def _say(self, request: Generate) -> None:
         world, chance = self.world, self.world.chance
         if world.refusals_left and chance.random() < 0.2:
             world.refusals_left -= 1
-            return encode_answer(refusal_of(WorkerDied("its worker has died before")))
-        self.written.put_nowait(Acceptance(request.id))
+            died = refusal_of(WorkerDied("its worker has died before"))
+            self.written.put_nowait(Refused(request.id, died))
+            return
         for events in steps_of(request, chance):
             await asyncio.sleep(chance.choice([0.0, 0.01, 0.3]))
+            if not self.alive:
+                return
             if world.deaths_left and chance.random() < 0.15:
                 world.deaths_left -= 1
                 if chance.random() < 0.3:  # its worker alone
-                    died = Failure(id=request.id, kind="server_error", message="died", code=WORKER_DIED)
-                    self.written.put_nowait(StepEvents([died]))
-                    return b""
-                self.die()
-                await asyncio.sleep(3600)
+                    ended = Failure(id=request.id, kind="server_error", message="died", code=WORKER_DIED)
+                    self.written.put_nowait(StepEvents([ended]))
+                else:
+                    self.die()
+                return
             if request.id in self.cancelled:
-                return b""
+                return
             self.written.put_nowait(StepEvents(events))
-        return b""
 
 
 def steps_of(request: Generate, chance: random.Random) -> list[list[Event]]:
@@ -193,7 +202,7 @@ class Client:
             return
         if error is not None:
             assert not events, "an error after events"
-            assert isinstance(error, WorkerBusy) or n_troubles >= MAX_REPLICAS, error
+            assert n_troubles >= MAX_REPLICAS, error
             return
         ends = [event for event in events if isinstance(event, Finish | Failure)]
         assert ends == [events[-1]]
@@ -206,7 +215,8 @@ class Client:
 async def one_world(seed: int) -> None:
     chance = random.Random(seed)
     world = World(chance)
-    world.replicas = [Replica(world) for _ in range(3)]
+    for _ in range(chance.randint(1, 3)):
+        Replica(world)
     world.deaths_left, world.refusals_left = chance.randint(0, 4), chance.randint(0, 1)
     n_troubles = world.deaths_left + world.refusals_left
 
@@ -215,18 +225,26 @@ async def one_world(seed: int) -> None:
             await asyncio.sleep(1.0)
             world.table.tick()
 
-    world.tasks.add(asyncio.create_task(tick()))
-    calls: set[asyncio.Task[None]] = set()
+    world.start(tick())
 
-    @asynccontextmanager
-    async def lease(_died: WorkerDied | None) -> AsyncIterator[ReplicaRun]:
-        yield ReplicaRun(Destination("d", world, "", "key", REPLY_TO, 60.0, 2.0), world.table, calls)
+    def lease_of(request_id: str) -> Lease:
+        tried: set[str] = set()
+
+        @asynccontextmanager
+        async def lease(_died: WorkerDied | None) -> AsyncIterator[ReplicaRun]:
+            run = ReplicaRun(Destination("d", "", request_id, frozenset(tried)), world.table, 60.0)
+            try:
+                yield run
+            finally:
+                tried.add(run.replica or "")
+
+        return lease
 
     clients = []
-    for number in range(chance.randint(1, 4)):
+    for number in range(chance.randint(1, 8)):
         n_tokens, collector = chance.randint(0, 12), Collector()
         asked = Generate(id=f"r{number}", prompt=TextPrompt(str(n_tokens)), params=SamplingParams())
-        source = RequestHandle(asked, lease, max_workers=MAX_REPLICAS)
+        source = RequestHandle(asked, lease_of(asked.id), max_workers=MAX_REPLICAS)
         task = asyncio.create_task(source.subscribe(collector))
         clients.append(Client(number, n_tokens, chance.random() < 0.15, collector, task))
     for client in clients:
@@ -237,8 +255,8 @@ async def one_world(seed: int) -> None:
         await client.check(n_troubles)
     await asyncio.sleep(30.0)
     assert world.table.n_running == 0, "runs are left"
-    assert not any(peer.runs for peer in world.table.peers)
-    assert not calls, "calls are left"
+    assert not any(peer.runs for peer in world.table.roster)
+    assert not world.table.n_waiting("d")
     for task in world.tasks:
         task.cancel()
 

@@ -96,3 +96,22 @@ def test_a_new_one_that_does_not_load_is_removed_with_its_alias() -> None:
         roll_out(cluster, ClusterPlan(), plan_of("x", a="demo:Q4_0"), lambda _: None)
     assert cluster.calls[1:] == ["remove a"]
     assert cluster.plan == ClusterPlan()
+
+
+def test_what_has_failed_before_is_begun_anew_if_it_is_wanted() -> None:
+    cluster, lines = ScriptedCluster(a=[BROKEN, STARTING, RUNNING], b=[BROKEN]), list[str]()
+    plan = plan_of(a="demo:Q8_0", b="demo:Q8_0")
+    cluster.keep(plan)
+    roll_out(cluster, plan, plan, lines.append, ["a"])
+    assert cluster.calls == ["remove a", "deploy a demo:Q8_0"]
+    assert lines[:2] == ["failed before, and begun anew: a", "new: a"]
+    assert cluster.plan == plan
+
+
+def test_what_fails_once_more_leaves_the_plan() -> None:
+    cluster = ScriptedCluster(a=[BROKEN])
+    plan = plan_of("x", a="demo:Q8_0")
+    cluster.keep(plan)
+    with pytest.raises(CorralError, match="nothing of it was deployed before"):
+        roll_out(cluster, plan, plan, lambda _: None, ["a"])
+    assert cluster.plan == ClusterPlan()

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from models.errors import ModelNotFound
-from server.cluster.handles import Deployment, DeploymentHandle
+from server.cluster.deployments import Deployment
 from server.cluster.served_names import ServedNames
 from server.supervisor.protocol import ModelStatus
 
-HANDLE = cast("DeploymentHandle", None)
-
 
 def deployment(name: str, model: str, n_replicas: int = 1, **fields: Any) -> Deployment:
-    return Deployment(
-        name=name, model=model, n_replicas=n_replicas, handle=HANDLE, **{"state": "ready", **fields}
-    )
+    return Deployment(name=name, model=model, n_replicas=n_replicas, **{"state": "ready", **fields})
 
 
 def status(name: str, type_: str) -> ModelStatus:

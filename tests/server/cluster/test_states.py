@@ -17,7 +17,7 @@ def report(status: str | None, message: str = "", **replicas: int) -> Deployment
 FAILED = """The deployment failed to start 2 times in a row.
 Traceback (most recent call last):
   File …
-server.cluster.replica.ReplicaFailed: 10.0.0.2: the file is no GGUF
+server.cluster.replica.model_replica.ReplicaFailed: 10.0.0.2: the file is no GGUF
 """
 DEFECT = "Traceback:\n  File\nModuleNotFoundError: No module named 'x'\n  at end"
 NO_ROOM = (

@@ -8,20 +8,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from server.cluster.handles import ReplyTo
-from server.cluster.link_messages import (
-    BEAT_S,
-    TOKEN_BYTES,
-    FromReplica,
-    ToReplica,
-    decode_from_replica,
-    link_frame,
-)
-from server.cluster.run_table import Peer, RunTable
+from server.cluster.deployments import TOKEN_BYTES, LinkAddress
+from server.cluster.link.link_messages import BEAT_S, FromReplica, Hello, decode_from_replica
+from server.cluster.peers.peer import Peer
+from server.cluster.peers.run_table import RunTable
 from server.supervisor.process.connection import FrameConnection
 
 HANDSHAKE_S = 5.0
-"""The token has to come within so many seconds."""
+"""The token and the replica's first frame have to come within so many seconds."""
 
 
 class LinkListener:
@@ -29,24 +23,23 @@ class LinkListener:
 
     def __init__(self, table: RunTable) -> None:
         self._table = table
-        self._token = secrets.token_bytes(TOKEN_BYTES)
         self._server: asyncio.Server | None = None
-        self._reply_to: ReplyTo | None = None
+        self._address: LinkAddress | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connections: set[_Inbound] = set()
 
     @property
-    def reply_to(self) -> ReplyTo:
+    def address(self) -> LinkAddress:
         """The address for replicas. Only once it is started."""
-        assert self._reply_to is not None
-        return self._reply_to
+        assert self._address is not None
+        return self._address
 
     async def start(self, host: str) -> None:
         """Listen. Raises OSError if the address can't be had."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connect, host, 0)
         port = self._server.sockets[0].getsockname()[1]
-        self._reply_to = ReplyTo(host, port, self._token)
+        self._address = LinkAddress(host, port, secrets.token_bytes(2 * TOKEN_BYTES))
         self._timer = loop.call_later(BEAT_S, self._tick)
 
     async def stop(self) -> None:
@@ -61,7 +54,7 @@ class LinkListener:
             await self._server.wait_closed()
 
     def _connect(self) -> _Inbound:
-        return _Inbound(self._table, self._token, self._connections)
+        return _Inbound(self._table, self.address, self._connections)
 
     def _tick(self) -> None:
         self._table.tick()
@@ -71,14 +64,14 @@ class LinkListener:
 class _Inbound(FrameConnection[FromReplica]):
     """One connection: until the token has come, nothing is read."""
 
-    def __init__(self, table: RunTable, token: bytes, others: set[_Inbound]) -> None:
+    def __init__(self, table: RunTable, address: LinkAddress, others: set[_Inbound]) -> None:
         super().__init__(self._take, decode_from_replica)
         self._table = table
-        self._token = token
+        self._address = address
         self._others = others
         self._begun: bytes | None = b""
         """The bytes of a token that hasn't come wholly; None once it has."""
-        self._peer = Peer(self._send, self.abort)
+        self._peer: Peer | None = None
         self._patience = asyncio.get_running_loop().call_later(HANDSHAKE_S, self.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,12 +84,11 @@ class _Inbound(FrameConnection[FromReplica]):
             self._begun = begun[:TOKEN_BYTES]
             if len(begun) < TOKEN_BYTES:
                 return
-            self._patience.cancel()
-            if not secrets.compare_digest(self._begun, self._token):
+            if not secrets.compare_digest(self._begun, self._address.token):
                 self.abort()
                 return
             self._begun = None
-            self._table.join(self._peer)
+            self.write(self._address.proof)
             data = begun[TOKEN_BYTES:]
         if data:
             super().data_received(data)
@@ -107,11 +99,19 @@ class _Inbound(FrameConnection[FromReplica]):
         self._others.discard(self)
         broken = self.closed.result()
         reason = broken.message if broken is not None else str(error) if error else "it closed its connection"
-        self._table.leave(self._peer, reason)
+        if self._peer is not None:
+            self._table.leave(self._peer, reason)
 
     def _take(self, message: FromReplica) -> None:
-        self._table.take(self._peer, message)
+        if self._peer is not None:
+            self._table.take(self._peer, message)
+        elif isinstance(message, Hello) and self.open:
+            self._patience.cancel()
+            self._peer = Peer(message, self._send, self.abort)
+            self._table.join(self._peer)
+        else:
+            self.abort()
 
-    def _send(self, message: ToReplica) -> None:
+    def _send(self, frame: bytes) -> None:
         if self.open:
-            self.write(link_frame(message))
+            self.write(frame)

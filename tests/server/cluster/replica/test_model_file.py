@@ -11,8 +11,8 @@ from models.errors import CorralError, InvalidGGUF, ModelNotFound
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
-from server.cluster import model_file
-from server.cluster.model_file import obtain
+from server.cluster.replica import model_file
+from server.cluster.replica.model_file import obtain
 from server.jobs.table import JobTable
 
 
