@@ -63,7 +63,9 @@ class Activations:
     """The input of one multiplication. `rows` [n, n_per_row] f32: a copy.
 
     `matrix`: for each row which matrix of the weight it meets, an expert's number; all 0 for a weight of two
-    dimensions. `n_matrices`: how many the weight has. `routed`: the rows were sent to experts.
+    dimensions. `n_matrices`: how many the weight has. `routed`: the rows were sent to experts. `source`:
+    the same for weights that met the same rows in one graph, for no others in it, and without a meaning in
+    another graph.
     """
 
     weight: Weight
@@ -71,6 +73,7 @@ class Activations:
     matrix: npt.NDArray[np.int32]
     n_matrices: int
     routed: bool
+    source: tuple[int, ...]
 
 
 OnActivations = Callable[[Activations], None]
@@ -81,13 +84,24 @@ class MatmulObserver:
     """An observer for `Context(observer=…)`, which calls `on_activations` for products with wanted weights.
 
     `wanted` is called once per weight's name. Multiplications of less than `min_rows` rows are left out. It
-    runs on the decoding thread; what it raises stops nothing in C, and `raise_error` raises it afterwards.
+    runs on the decoding thread; what it raises is raised by `raise_error` afterwards. Behind the product with
+    the weight `stop_after`, and behind what raised, the graph isn't computed where it can end: what comes out
+    of that decode is worth nothing then, and later decodes are as ever.
     """
 
-    def __init__(self, wanted: Wanted, on_activations: OnActivations, *, min_rows: int = 16) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        on_activations: OnActivations,
+        *,
+        min_rows: int = 16,
+        stop_after: str | None = None,
+    ) -> None:
         self._wanted = wanted
         self._on_activations = on_activations
         self._min_rows = min_rows
+        self._stop_after = stop_after
+        self._can_end = graphs_can_end()
         self._known: dict[bytes, bool] = {}
         self._error: BaseException | None = None
         self._ops = weight_ops()
@@ -104,13 +118,16 @@ class MatmulObserver:
 
     def _call(self, pointer: int, ask: bool, _user_data: Any) -> bool:
         try:
+            if self._error is not None:  # asked for, the next node of a later graph ends that one, too
+                return ask and self._can_end
             node = _ggml_tensor.from_address(pointer)
             if ask:
-                return self._error is None and self._is_wanted(node)
-            self._observe(node)
+                return self._is_wanted(node)
+            is_last = self._observe(node) == self._stop_after
         except BaseException as error:  # noqa: BLE001  # nothing may unwind through C
             self._error = error
-        return True
+            is_last = True
+        return not (is_last and self._can_end)
 
     def _is_wanted(self, node: _ggml_tensor) -> bool:
         if node.op not in self._ops:
@@ -124,21 +141,25 @@ class MatmulObserver:
         rows = node.src[1].contents
         if node.op == self._ops[0]:
             return wanted and rows.ne[1] >= self._min_rows and rows.type == GGML_TYPES["F32"]
-        return wanted and node.op == self._ops[1]
+        # Where no token of a micro-batch has output, nothing is left of it in the last layer.
+        return wanted and node.op == self._ops[1] and node.src[2].contents.ne[1] > 0
 
     def _note(self, weight: _ggml_tensor) -> Weight:
         name = _plain_name(weight.name)
         known = Weight(name, weight.type, tuple(weight.ne), ctypes.addressof(weight))
         return self.weights.setdefault(name, known)
 
-    def _observe(self, node: _ggml_tensor) -> None:
+    def _observe(self, node: _ggml_tensor) -> str:
+        """Hand over the product's input; return its weight's name."""
         weight, rows = node.src[0].contents, node.src[1].contents
         known = self._note(weight)
-        values = _values(rows)
+        values, source = _values(rows), (_root(rows), rows.ne[0])
         if node.op == self._ops[1]:
-            self._on_activations(_routed(known, values, _ids(node.src[2].contents)))
+            ids = node.src[2].contents
+            self._on_activations(_routed(known, values, _ids(ids), (*source, ctypes.addressof(ids))))
         else:
-            self._on_activations(_plain(known, values))
+            self._on_activations(_plain(known, values, source))
+        return known.name
 
 
 def observe(params: Any, observer: MatmulObserver | None) -> None:
@@ -147,20 +168,36 @@ def observe(params: Any, observer: MatmulObserver | None) -> None:
         params.cb_eval = observer.callback
 
 
-def _plain(weight: Weight, values: Floats) -> Activations:
+def _plain(weight: Weight, values: Floats, source: tuple[int, ...]) -> Activations:
     """Return the rows of `values` [i3, i2, row, column]: matrix i2 of a weight meets slice i2."""
     n3, n2, n_rows, n_per_row = values.shape
     of_3, of_2 = weight.ne[3], weight.ne[2]
     matrix = (np.arange(n3)[:, None] % of_3) * of_2 + np.arange(n2)[None, :] % of_2
     per_row = np.repeat(matrix.reshape(-1).astype(np.int32), n_rows)
-    return Activations(weight, values.reshape(-1, n_per_row), per_row, of_2 * of_3, routed=False)
+    return Activations(
+        weight, values.reshape(-1, n_per_row), per_row, of_2 * of_3, routed=False, source=source
+    )
 
 
-def _routed(weight: Weight, values: Floats, ids: npt.NDArray[np.int32]) -> Activations:
+def _routed(
+    weight: Weight, values: Floats, ids: npt.NDArray[np.int32], source: tuple[int, ...]
+) -> Activations:
     """Return the rows of `values` [1, token, slot or 1, column]; `ids` [token, slot] are its experts."""
     slots = np.arange(ids.shape[1]) % values.shape[2]
     rows = values[0][:, slots, :]
-    return Activations(weight, rows.reshape(-1, values.shape[-1]), ids.reshape(-1), weight.ne[2], routed=True)
+    flat = rows.reshape(-1, values.shape[-1])
+    return Activations(weight, flat, ids.reshape(-1), weight.ne[2], routed=True, source=source)
+
+
+def _root(tensor: _ggml_tensor) -> int:
+    """Return the address of llama.cpp's tensor that `tensor` is another shape of, or its own.
+
+    Tensors of one graph are objects of their own as long as it lives, also where they lie in the same memory.
+    """
+    reshape = _numbers_of_operations()[b"RESHAPE"]
+    while tensor.op == reshape and tensor.src[0]:
+        tensor = tensor.src[0].contents
+    return ctypes.addressof(tensor)
 
 
 def _values(tensor: _ggml_tensor) -> Floats:
@@ -208,12 +245,27 @@ def weight_ops() -> tuple[int, int, int]:
     Raises LlamaCppError: another layout.
     """
     check_layout()
-    name = library.bind("ggml_op_name", ctypes.c_char_p, ctypes.c_int)
-    numbers = {name(op): op for op in range(64)}
+    numbers = _numbers_of_operations()
     try:
         return numbers[b"MUL_MAT"], numbers[b"MUL_MAT_ID"], numbers[b"GET_ROWS"]
     except KeyError as error:
         raise LlamaCppError(f"this build of llama.cpp has no operation {error}; run `make setup`") from error
+
+
+@cache
+def _numbers_of_operations() -> dict[bytes, int]:
+    name = library.bind("ggml_op_name", ctypes.c_char_p, ctypes.c_int)
+    return {name(op): op for op in range(64)}
+
+
+@cache
+def graphs_can_end() -> bool:
+    """True if a graph can be ended early: on the CPU alone it is computed in one piece.
+
+    With another device it comes in several, and llama.cpp goes on with the next, which may read numbers of
+    experts or of rows from what was never computed, and abort.
+    """
+    return bool(library.bind("ggml_backend_dev_count", ctypes.c_size_t)() == 1)
 
 
 def check_layout() -> None:

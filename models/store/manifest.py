@@ -59,6 +59,8 @@ class ManifestFile(_Entry, frozen=True, kw_only=True):
     """The number of tensors of each ggml type."""
     imatrix: str | None = None
     """The importance matrix that it was made with: its file, and the text it was computed from."""
+    calibration: str | None = None
+    """The text that its rounding was calibrated on, and how much of it."""
     quality: dict[str, Any] | None = None
     """The measured quality: perplexity, divergence from the 16-bit weights, and others."""
     origin: str | None = None

@@ -10,6 +10,5 @@ sensitivity.py   The sensitivity of tensors: a weighted error each, scaled by wh
                  cost.
 solve.py         The solver of an allocation: least loss within a size, as a multiple-choice knapsack for
                  HiGHS.
-trial.py         Trial encodings: a tensor of a loaded 16-bit model encoded as a type would, and what that
-                 changes.
+trial.py         Trials: a tensor of a loaded 16-bit model encoded as a type would, and what that changes.
 """

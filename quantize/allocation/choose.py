@@ -13,9 +13,9 @@ from quantize.allocation.solve import Allocation, Losses, allocate, require_room
 from quantize.allocation.trial import TrialModel
 from quantize.control import JobControl
 from quantize.gguf.header import TensorInfo, aligned
-from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.plan.plan import PlannedFile
 from quantize.plan.type_recipe import TypeRecipe
+from quantize.plan.types import TypeChoice
 
 _SMALL_BITS = 4.6
 """Types of 2 and 3 bits are candidates, too, below this many bits per weight."""
@@ -54,17 +54,20 @@ def budget_of_bits(base: PlannedFile, bits_per_weight: float) -> Budget:
 def choose(
     budget: Budget,
     model: TrialModel,
-    imatrix: ImportanceMatrix | None,
+    choice: TypeChoice,
     *,
     figures: dict[str, object] | None = None,
     max_probes: int = DEFAULT_PROBES,
     control: JobControl | None = None,
 ) -> TypeRecipe:
-    """Return the recipe that loses least at that size; `figures` are kept in it. Blocks; counts "probes".
+    """Return the recipe that loses least at that size. Blocks; counts "probes".
+
+    `choice`: the importance and the calibration that the model's trials, too, are encoded by; `figures` are
+    kept in the recipe.
 
     Raises QuantizationError: too small a size; Cancelled.
     """
-    small = budget.bits_per_weight < _SMALL_BITS
+    imatrix, small = choice.imatrix, budget.bits_per_weight < _SMALL_BITS
     options: dict[str, tuple[Candidate, ...]] = {}
     for tensor in budget.free:
         has_weights = imatrix is not None and imatrix.weights_for(tensor.name, tensor.ne) is not None

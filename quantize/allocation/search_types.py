@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from models.store.store import ModelStore
 from quantize.allocation.choose import Budget, choose
 from quantize.allocation.sensitivity import DEFAULT_PROBES
 from quantize.allocation.trial import TrialModel
+from quantize.calibration.calibration import Calibration
 from quantize.control import JobControl
 from quantize.evaluate.windows import TextPlan
 from quantize.imatrix.compute import compute_imatrix
@@ -51,7 +52,9 @@ class TypeSearch:
     out_dir: Path
     """The folder that gets the recipe, and the importance matrix if it has to be computed."""
     imatrix: ImportanceMatrix | None = None
-    """The importance matrix; None to compute it from the text."""
+    """The importance matrix; None for the calibration's, or without one to compute it from the text."""
+    calibration: Calibration | None = None
+    """The calibration that the file will be rounded by, and so the trials."""
     max_probes: int = DEFAULT_PROBES
     """There are at most this many trials."""
     threads: int | None = None
@@ -89,26 +92,32 @@ def search_types(
     kernels = kernels or KernelCompiler(store.paths.compiled_dir)
     threads = search.threads or available_cores()
     search.out_dir.mkdir(parents=True, exist_ok=True)
-    imatrix = search.imatrix or _keep_imatrix(search, threads, control)
-    base = _base(search.ref, store, imatrix)
+    choice = TypeChoice(search.imatrix, calibration=search.calibration)
+    if choice.imatrix is None:
+        choice = TypeChoice(_keep_imatrix(search, threads, control))
+    base = _base(search.ref, store, choice)
     budget = search.budget(base)
     plan = TextPlan(search.text, n_chunks=PROBE_CHUNKS)
     if _ENCODED_TIMES * base.n_parameters >= WORTH_ELEMENTS:
         kernels.start()
     with TrialModel(
-        search.sixteen_bits, plan, imatrix, threads=threads, quantize_rows=kernels.quantize_rows
+        search.sixteen_bits, plan, choice, threads=threads, quantize_rows=kernels.quantize_rows
     ) as model:
         recipe = choose(
-            budget,
-            model,
-            imatrix,
-            figures={"text": Path(search.text_label).name, "probe_chunks": PROBE_CHUNKS},
-            max_probes=search.max_probes,
-            control=control,
+            budget, model, choice, figures=_figures(search), max_probes=search.max_probes, control=control
         )
     path = search.out_dir / f"{search.stem}.{recipe.name}.recipe.json"
     write_type_recipe(recipe, path)
-    return TypeSearchResult(TypeChoice(imatrix, (recipe,)), recipe, path, base)
+    return TypeSearchResult(replace(choice, recipes=(recipe,)), recipe, path, base)
+
+
+def _figures(search: TypeSearch) -> dict[str, object]:
+    """Return what the recipe says of the search: its text, and what its trials were calibrated by."""
+    figures: dict[str, object] = {"text": Path(search.text_label).name, "probe_chunks": PROBE_CHUNKS}
+    if search.calibration is not None:
+        keys = search.calibration.metadata()
+        figures["calibration"] = {key.rsplit(".", 1)[-1]: value.data for key, value in keys.items()}
+    return figures
 
 
 def _keep_imatrix(search: TypeSearch, threads: int, control: JobControl) -> ImportanceMatrix:
@@ -127,9 +136,9 @@ def _keep_imatrix(search: TypeSearch, threads: int, control: JobControl) -> Impo
     return read_imatrix(path)
 
 
-def _base(ref: ModelRef, store: ModelStore, imatrix: ImportanceMatrix) -> PlannedFile:
+def _base(ref: ModelRef, store: ModelStore, choice: TypeChoice) -> PlannedFile:
     """Return the plan of a Q4_K_M file: its tensors, and all of it that no choice changes."""
-    options = QuantizeOptions(choice=TypeChoice(imatrix), with_projector=False, dry_run=True, force=True)
+    options = QuantizeOptions(choice=choice, with_projector=False, dry_run=True, force=True)
     outcome = quantize_reference(ref.with_type(None), ("Q4_K_M",), store=store, options=options)
     if outcome.plan is None:
         raise ConfigError(f"{ref} has no weights here; download them first: corral pull {ref}")

@@ -1,9 +1,9 @@
 """The sensitivity of tensors: a weighted error each, scaled by what a trial of its group really cost.
 
-For every tensor and candidate type the importance-weighted squared error is computed, which is cheap. What a
-unit of it costs in KL divergence differs from tensor to tensor by orders of magnitude, so each group (tensors
-of one kind in neighbouring layers; one tensor, where the model has few) is encoded once as the probe's type
-and the divergence measured. Small losses of different tensors add up.
+For every tensor and candidate type the weighted squared error is computed, which is cheap. What a unit of it
+costs in KL divergence differs from tensor to tensor by orders of magnitude, so each group (tensors of one
+kind in neighbouring layers; one tensor, where the model has few) is encoded once as the probe's type and the
+divergence measured. Small losses of different tensors add up.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from quantize.allocation.candidates import Candidate
 from quantize.allocation.solve import Losses
 from quantize.allocation.trial import TrialModel
+from quantize.calibration.tensor_encoder import kind_of
 from quantize.control import JobControl
 
 DEFAULT_PROBES: Final = 256
@@ -41,7 +42,7 @@ def measure_losses(
     with control.counter("probes") as on_probes:
         for number, group in enumerate(groups):
             control.raise_if_cancelled("the choice of types was cancelled; nothing was kept")
-            errors = {name: {c: model.error(name, c.ggml_type) for c in options[name]} for name in group}
+            errors = {name: _errors(model, name, options[name]) for name in group}
             probes = {name: _probe(options[name]) for name in group}
             divergence = model.divergence({name: probe.ggml_type for name, probe in probes.items()})
             total = sum(errors[name][probe] for name, probe in probes.items())
@@ -52,11 +53,16 @@ def measure_losses(
     return losses
 
 
+def _errors(model: TrialModel, name: str, options: Sequence[Candidate]) -> dict[Candidate, float]:
+    measured = model.errors(name, [candidate.ggml_type for candidate in options])
+    return dict(zip(options, measured, strict=True))
+
+
 def group_tensors(names: Sequence[str], max_groups: int) -> list[tuple[str, ...]]:
     """Group tensors of one kind in neighbouring layers: at most `max_groups` groups, or one for each kind."""
     kinds: dict[str, list[str]] = {}
     for name in sorted(names, key=_layer):
-        kinds.setdefault(re.sub(r"^blk\.\d+\.", "", name), []).append(name)
+        kinds.setdefault(kind_of(name), []).append(name)
     longest = max((len(some) for some in kinds.values()), default=1)
     size = 1
     while size < longest and sum(-(-len(some) // size) for some in kinds.values()) > max_groups:

@@ -38,6 +38,8 @@ VALUE_TYPES: Final[Mapping[str, ValueType]] = {
 }
 REPLACED: Final = ("general.file_type", "general.quantization_version", "general.alignment")
 """The keys that describe the file they are in; ours has its own."""
+NOT_KEPT: Final = ("split.", "corral.calibration.")
+"""Keys that begin so are a file's own, too: those of its parts, and of how its weights were rounded."""
 
 
 class GGUFModel(Architecture):
@@ -113,7 +115,7 @@ def metadata_to_keep(info: GGUFInfo) -> Metadata:
     return {
         key: _value(value, types[key])
         for key, value in info.metadata.items()
-        if key not in REPLACED and not key.startswith("split.")
+        if key not in REPLACED and not key.startswith(NOT_KEPT)
     }
 
 

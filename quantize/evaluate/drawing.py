@@ -47,7 +47,7 @@ def drawing(report: Report) -> str:
 
 def _quality(report: Report) -> Axes:
     points = [
-        Point(file.label, _gib(file), file.divergence.mean.value)
+        Point(file.title, _gib(file), file.divergence.mean.value)
         for file in report.files
         if file.divergence is not None and file.divergence.mean.value > 0
     ]
@@ -56,7 +56,7 @@ def _quality(report: Report) -> Axes:
 
 def _speed(report: Report, what: str) -> Axes:
     points = [
-        Point(file.label, _gib(file), getattr(file.speed, what))
+        Point(file.title, _gib(file), getattr(file.speed, what))
         for file in report.files
         if file.speed is not None
     ]

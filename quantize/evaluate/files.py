@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from models.gguf.info import read_gguf_info
+from models.gguf.info import GGUFInfo, read_gguf_info
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, is_quantized
 from models.machine.fit import estimate, host_bytes
 from models.machine.hardware import probe_cpu, usable_cores
 from models.machine.host_memory import memory
 from quantize.control import JobControl
 from quantize.evaluate.measure import Quality, measure
-from quantize.evaluate.report import FileReport, Report
+from quantize.evaluate.report import FileReport, Report, Rounding
 from quantize.evaluate.speed import Speed, measure_speed
 from quantize.evaluate.windows import PLAIN_KV, KVTypes, TextPlan
+
+CALIBRATION_METHOD_KEY: Final = "corral.calibration.method"
+CALIBRATION_TEXT_KEY: Final = "corral.calibration.text"
 
 
 @dataclass(frozen=True)
@@ -126,4 +131,15 @@ def _file_report(
         is_baseline=is_baseline,
         type_k=kv.k,
         type_v=kv.v,
+        rounding=rounding_of(info),
+        calibrated_on=info.text(CALIBRATION_TEXT_KEY),
     )
+
+
+def rounding_of(info: GGUFInfo) -> Rounding | None:
+    """Return how a file's weights were rounded, by its metadata; None where nothing is quantized."""
+    if not any(is_quantized(GGML_TYPES[tensor.type]) for tensor in info.tensors):
+        return None
+    if info.text(CALIBRATION_METHOD_KEY) is not None:
+        return "calibrated"
+    return "plain" if info.text("quantize.imatrix.file") is None else "imatrix"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from quantize.evaluate.divergence import Divergence, Perplexity
 from quantize.evaluate.speed import Speed
@@ -16,11 +16,19 @@ LITTLE: Final = 0.05
 """Answers are sometimes worded otherwise at a loss below this mean KL divergence, in nats."""
 
 
+_SAME_SIZE: Final = 0.001
+"""Sizes that differ by a smaller part are the same."""
+
+Rounding = Literal["plain", "imatrix", "calibrated"]
+"""The way in which weights were rounded: with no importance, each column's own, or all columns' moments."""
+
+
 @dataclass(frozen=True)
 class FileReport:
     """The figures of one file. `memory_bytes`: its need with `memory_ctx` tokens of context.
 
     `divergence`: None for the baseline, and without one; `speed`: None if it wasn't measured.
+    `rounding`: None for a file in which nothing is rounded; `calibrated_on`: a calibrated file's text.
     """
 
     label: str
@@ -36,6 +44,17 @@ class FileReport:
     is_baseline: bool = False
     type_k: str = "f16"
     type_v: str = "f16"
+    rounding: Rounding | None = None
+    calibrated_on: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The label, with a word for a calibrated file."""
+        return f"{self.label}, calibrated" if self.is_calibrated else self.label
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self.rounding == "calibrated"
 
     def quality(self, report: Report) -> dict[str, Any]:
         """Return the losses for the file's own record: flat, with the text they were measured on."""
@@ -93,7 +112,8 @@ class Report:
                 "Make a smaller one (corral quantize --fit), or use less context."
             )
         best = self._best(fitting)
-        return f"Use {best.label} here: {self._why(best)}{self._others(best, fitting)}"
+        name = f"{best.title}," if best.is_calibrated else best.label
+        return f"Use {name} here: {self._why(best)}{self._others(best, fitting)}{self._gains(compared)}"
 
     def _fits(self, file: FileReport) -> bool:
         return file.memory_bytes is None or file.memory_bytes <= self.available_bytes
@@ -103,7 +123,7 @@ class Report:
         least.
         """
         for most in (NEARLY_NOTHING, LITTLE):
-            good = [file for file in fitting if _loss(file) <= most]
+            good = [file for file in _better_of_a_type(fitting) if _loss(file) <= most]
             if good:
                 return max(good, key=lambda file: (_decode(file), -file.size_bytes))
         return min(fitting, key=_loss)
@@ -126,7 +146,39 @@ class Report:
             return ""
         finest = min(larger, key=_loss)
         more = 100 * (finest.size_bytes / best.size_bytes - 1)
-        return f" {finest.label} loses less ({_loss(finest):.4f}) and is {more:.0f} % larger."
+        return f" {finest.title} loses less ({_loss(finest):.4f}) and is {more:.0f} % larger."
+
+    def _gains(self, compared: Sequence[FileReport]) -> str:
+        """Return what calibration brought, for each type that is there calibrated and not."""
+        pairs = [
+            (file, other)
+            for file in compared
+            for other in compared
+            if file.type == other.type
+            and file.is_calibrated
+            and other.rounding in ("plain", "imatrix")
+            and _loss(other) > 0
+        ]
+        return "".join(
+            f" {file.label} is calibrated and loses {_loss(file):.4f}, where {other.label} loses "
+            f"{_loss(other):.4f} ({100 * (_loss(file) / _loss(other) - 1):+.0f} %)."
+            for file, other in pairs
+        )
+
+
+def _better_of_a_type(files: Sequence[FileReport]) -> list[FileReport]:
+    """Return the files but for those beside which one of the same type and size loses less."""
+    return [
+        file
+        for file in files
+        if not any(
+            other.type == file.type
+            and other.type is not None
+            and abs(other.size_bytes / file.size_bytes - 1) < _SAME_SIZE
+            and _loss(other) < _loss(file)
+            for other in files
+        )
+    ]
 
 
 def _loss(file: FileReport) -> float:

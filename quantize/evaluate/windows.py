@@ -93,8 +93,12 @@ def read_text(raw: bytes) -> str:
 def cut_windows(model: Model, plan: TextPlan) -> Windows:
     """Cut the plan's text into windows of `n_ctx` tokens, at most `n_chunks`; what is left over is dropped.
 
-    Raises ConfigError: less text than two windows.
+    Raises ConfigError: less text than two windows; QuantizationError: a model that has an encoder.
     """
+    if model.has_encoder or not model.has_decoder:  # llama.cpp would end the process
+        raise QuantizationError(
+            f"{model.path.name} has an encoder; a text runs only through models that continue it alone"
+        )
     n_ctx, n_chunks = plan.n_ctx, plan.n_chunks
     if not 8 <= n_ctx <= 1 << 20:
         raise ConfigError(f"a context of {n_ctx} tokens can't be evaluated; give 8 or more")

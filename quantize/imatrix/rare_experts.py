@@ -53,13 +53,17 @@ def rare_experts(matrix: ImportanceMatrix) -> list[RareExpert]:
     ]
 
 
+def names_of(rare: Sequence[RareExpert]) -> str:
+    """Return a few of the experts for people, those with fewest tokens first."""
+    few = sorted(rare, key=lambda one: one.n_tokens)
+    more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+    return ", ".join(one.text for one in few[:_SHOWN]) + more
+
+
 def warning_of(rare: Sequence[RareExpert]) -> str:
     """Return the warning about experts, at least one, with what becomes of them and the fix."""
-    few = sorted(rare, key=lambda one: one.n_tokens)
-    names = ", ".join(one.text for one in few[:_SHOWN])
-    more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
     return (
-        f"fewer than {ENOUGH_TOKENS} tokens of the importance matrix's text came to {len(few)} of the "
-        f"experts: {names}{more}. They are encoded by what little is known, those with none as if all "
+        f"fewer than {ENOUGH_TOKENS} tokens of the importance matrix's text came to {len(rare)} of the "
+        f"experts: {names_of(rare)}. They are encoded by what little is known, those with none as if all "
         "columns mattered alike, as llama-quantize does; compute the matrix of a longer or more varied text"
     )

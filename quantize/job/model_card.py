@@ -17,6 +17,9 @@ MARKER: Final = "quantized_by: Corral"
 
 _EYES: Final = " With `{name}` beside (`--mmproj`) it sees pictures."
 
+PLAIN_FIGURE: Final = "rounded_plainly"
+"""The figure of a calibrated file that is words: the kinds of tensors that are rounded plainly in it."""
+
 Metadata = Mapping[str, Any]
 
 
@@ -68,7 +71,8 @@ def _lead(manifest: Manifest, metadata: Metadata) -> str:
 
 
 def _table(manifest: Manifest) -> Iterator[str]:
-    measured = list(dict.fromkeys(key for file in manifest.files for key in quality_of(manifest, file)))
+    keys = dict.fromkeys(key for file in manifest.files for key in quality_of(manifest, file))
+    measured = [key for key in keys if key != PLAIN_FIGURE]
     head = ["file", "type", "size", "bits per weight", *(key.replace("_", " ") for key in measured)]
     yield _line(head)
     yield _line(["---"] * len(head))
@@ -105,10 +109,19 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     for file in manifest.everything:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in file.tensor_types.items())
         matrix = f"; importance matrix: {file.imatrix}" if file.imatrix else ""
-        yield f"- {file.type}: {kinds or 'types unknown'}{matrix}"
+        yield f"- {file.type}: {kinds or 'types unknown'}{matrix}{_calibration(manifest, file)}"
     yield f"- made: {manifest.created}"
     if source.recipe:
         yield f"- recipe:\n\n```yaml\n{source.recipe.rstrip()}\n```"
+
+
+def _calibration(manifest: Manifest, file: ManifestFile) -> str:
+    """Return in words what the file's rounding was calibrated on, and what of it was rounded plainly."""
+    if not file.calibration:
+        return ""
+    plain = quality_of(manifest, file).get(PLAIN_FIGURE)
+    but = f", but for {plain}, which lost by it on held-out text" if plain else ""
+    return f"; rounded by the errors of all columns together (GPTQ), calibrated on {file.calibration}{but}"
 
 
 def _use(manifest: Manifest) -> str:

@@ -1,7 +1,7 @@
 """The provenance of a file: the keys in its own metadata, and the store's manifest.
 
 in the GGUF       quantized_by, corral.source.revision, corral.source.sha256 (as far as the Hub has it),
-                  corral.tools, the recipe of a merge, the importance matrix
+                  corral.tools, the recipe of a merge, the importance matrix, the calibration
 in the manifest   all that, the sha256 of local weights, types and how many tensors have them, measured loss
 """
 
@@ -156,7 +156,17 @@ def _manifest_file(file: WrittenFile, planned: PlannedFile) -> ManifestFile:
         tensor_count=file.tensor_count,
         tensor_types=dict(counts.most_common()),
         imatrix=_imatrix(planned.metadata),
+        calibration=calibration_of(planned.metadata),
+        quality=None if file.quality is None else dict(file.quality),
     )
+
+
+def calibration_of(metadata: Metadata) -> str | None:
+    """Return `text (tokens)` of what the file's rounding was calibrated on, as its own metadata has it."""
+    text, tokens = metadata.get("corral.calibration.text"), metadata.get("corral.calibration.tokens")
+    if text is None:
+        return None
+    return str(text.data) if tokens is None else f"{text.data} ({tokens.data:,} tokens)"
 
 
 def _imatrix(metadata: Metadata) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from models.gguf.projector import PROJECTOR_NUMBERS, projector_numbers
 from models.reference import ModelRef
 from models.store.store import ModelStore, StoredModel
+from quantize.job.held_out_check import HeldOutCheck
 from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 
@@ -38,6 +39,8 @@ class QuantizeOptions:
     own_output: bool = False
     """A head gets the output matrix of `target`, in the types that are made, instead of reading the served
     model's."""
+    held_out: HeldOutCheck | None = None
+    """The check of calibrated files before they are published; None for none."""
     run: RunOptions = field(default_factory=RunOptions)
     """Threads, memory, parts and streaming: how the plan is carried out."""
 

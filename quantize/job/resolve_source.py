@@ -10,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from models.demo import DEMO_DIR
 from models.errors import QuantizationError
+from models.gguf.info import read_gguf_info
 from models.hub.download import DownloadPlan
+from models.llamacpp.quantization.ggml_types import GGML_TYPES, is_quantized
 from models.store.fingerprint import fingerprint
 from models.store.manifest import Source
 from quantize.checkpoint.checkpoint import Checkpoint
@@ -25,6 +28,9 @@ from quantize.job.provenance import InputHashes, hub_metadata, made_by, weight_h
 from quantize.job.request import QuantizeRequest
 from quantize.merge.composed_checkpoint import Parts, find_parts, is_composed
 from quantize.merge.locate import Locator
+
+SIXTEEN_BITS: Final = ("F16", "BF16", "F32")
+"""The types of files that others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,25 @@ class ResolvedSource:
     def revision(self) -> str:
         assert self.source.revision is not None
         return self.source.revision
+
+    @property
+    def sixteen_bits(self) -> Path | None:
+        """The model's 16-bit GGUF file, if it is here: the source itself, or the store's.
+
+        None for streamed weights, too, which can't be read a second time.
+        """
+        ref = self.request.ref
+        if self.streamed is not None:
+            return None
+        if ref.path is not None and ref.path.is_file() and ref.path.suffix.lower() == ".gguf":
+            return ref.path if _has_plain_weights(ref.path) else None
+        model = self.request.store.find(ref, self.revision)
+        here = {} if model is None else model.types
+        return next((here[type_].path for type_ in SIXTEEN_BITS if type_ in here), None)
+
+
+def _has_plain_weights(path: Path) -> bool:
+    return not any(is_quantized(GGML_TYPES[tensor.type]) for tensor in read_gguf_info(path).tensors)
 
 
 def resolve(request: QuantizeRequest, control: JobControl) -> ResolvedSource:

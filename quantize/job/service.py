@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from models.errors import CheckpointError, QuantizationError
@@ -21,11 +22,15 @@ from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
 from models.store.store import ModelStore, StoredModel
+from quantize.calibration.estimate import estimate_seconds
+from quantize.calibration.verdict import Verdict
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.control import JobControl
+from quantize.job.held_out_check import CalibratedPass, MakeAgain
+from quantize.job.provenance import calibration_of
 from quantize.job.publish import Publication, Write, publish_to_folder, publish_to_store
 from quantize.job.request import QuantizeOptions, QuantizeRequest
-from quantize.job.resolve_source import ResolvedSource, resolve
+from quantize.job.resolve_source import SIXTEEN_BITS, ResolvedSource, resolve
 from quantize.kernels.compiler import KernelCompiler
 from quantize.merge.borrowed_output import with_output_of
 from quantize.plan.make_plan import make_plan
@@ -63,12 +68,16 @@ class QuantizationOutcome:
     download: DownloadPlan | None = None
     memory_bytes: int | None = None
     """The pass takes at most this much memory."""
+    rounding_seconds: float | None = None
+    """A dry run's estimate of the seconds that a calibration's rounding takes; None where there is none."""
     resumed: int = 0
     """An interrupted run had done this many tensors."""
     verified: tuple[str, ...] = ()
     """A line for each file of streamed weights says what of it was checked."""
     manifest: Manifest | None = None
     """The manifest of files in a folder of the caller's."""
+    verdicts: tuple[Verdict, ...] = ()
+    """The held-out check's, on each calibrated file."""
 
     @property
     def fits(self) -> bool:
@@ -110,6 +119,7 @@ def quantize_reference(
     resolved = resolve(QuantizeRequest(ref.with_type(None), wanted, store, options), control)
     request = resolved.request
     model, existing = request.existing(resolved.revision)
+    _require_replaceable(request, model, existing)
     is_here = existing == request.types and not _lacks_projector(request, model)
     if is_here and not (options.dry_run and resolved.download is None):
         return _outcome(resolved, existing, model)
@@ -125,6 +135,7 @@ def quantize_reference(
         with store.lock(request.ref):
             # Another process may have made some of it meanwhile.
             model, existing = request.existing(resolved.revision)
+            _require_replaceable(request, model, existing)
             missing = tuple(type_ for type_ in request.types if type_ not in existing)
             if missing or _lacks_projector(request, model):
                 return job.make(missing, model, publish_to_store)
@@ -145,6 +156,24 @@ def _open(resolved: ResolvedSource) -> Checkpoint:
         return whole
 
 
+def _require_replaceable(
+    request: QuantizeRequest, model: StoredModel | None, existing: Sequence[str]
+) -> None:
+    """Raise QuantizationError if a calibrated file was asked for, and another of its type is here."""
+    choice = request.options.choice
+    if model is None or choice is None or choice.calibration is None or request.options.dry_run:
+        return
+    wanted = calibration_of(choice.calibration.metadata())
+    others = [
+        file.type for file in model.manifest.files if file.type in existing and file.calibration != wanted
+    ]
+    if others:
+        raise QuantizationError(
+            f"{request.ref} has {' '.join(others)} already, which wasn't calibrated so; --force replaces it "
+            "by a calibrated file, and --out DIR writes that beside"
+        )
+
+
 def _lacks_projector(request: QuantizeRequest, model: StoredModel | None) -> bool:
     """Tell whether a projector was asked for by its numbers that the store doesn't have."""
     return request.options.projector is not None and request.missing_projector(model) is not None
@@ -158,11 +187,17 @@ class _Job:
     checkpoint: Checkpoint
     control: JobControl
     kernels: KernelCompiler
+    verdicts: list[Verdict] = field(default_factory=list)
+    """The held-out check's, once files are made."""
 
     def dry_run(self, existing: tuple[str, ...], model: StoredModel | None) -> QuantizationOutcome:
         request = self.resolved.request
-        outcome = self._outcome(self._plan(request.types, model), Publication())
-        return replace(outcome, existing=existing or request.existing_in_folder())
+        plan = self._plan(request.types, model)
+        return replace(
+            self._outcome(plan, Publication()),
+            existing=existing or request.existing_in_folder(),
+            rounding_seconds=estimate_seconds(plan, request.options.run.n_threads),
+        )
 
     def make(
         self,
@@ -206,7 +241,8 @@ class _Job:
     ) -> Sequence[WrittenFile]:
         if journal.done and self.control.on_resume is not None:
             self.control.on_resume(len(journal.done), len(plan.tensors))
-        written = run(
+        make = partial(
+            run,
             plan,
             self.checkpoint.tensors,
             paths,
@@ -215,8 +251,35 @@ class _Job:
             control=self.control,
             kernels=self.kernels,
         )
+        written = self._checked(plan, journal, make)
         if self.resolved.streamed is not None:
             self.resolved.streamed.check()
+        return written
+
+    def _checked(self, plan: QuantizationPlan, journal: Journal, make: MakeAgain) -> Sequence[WrittenFile]:
+        """Return what `make` makes; with a calibration, after the held-out check."""
+        options = self.resolved.request.options
+        choice, check = options.choice, options.held_out
+        if check is None or choice is None or choice.calibration is None:
+            return make()
+        sixteen_bits = self.resolved.sixteen_bits
+        if sixteen_bits is not None:
+            check.require_text(sixteen_bits)
+        written = make()
+        if sixteen_bits is None and self.resolved.streamed is None:  # this pass may have made it
+            sixteen_bits = next((file.path for file in written if file.type in SIXTEEN_BITS), None)
+        work = CalibratedPass(
+            plan,
+            choice,
+            journal,
+            make,
+            self.control,
+            options.run.n_threads,
+            self.kernels.quantize_rows,
+            options.run.memory_bytes,
+        )
+        written, verdicts = check.hold_out(work, written, sixteen_bits)
+        self.verdicts[:] = verdicts
         return written
 
     def _outcome(
@@ -238,6 +301,7 @@ class _Job:
             resumed=publication.resumed,
             verified=verified,
             manifest=publication.manifest,
+            verdicts=tuple(self.verdicts),
         )
 
 

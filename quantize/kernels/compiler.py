@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from models.llamacpp.quantization.quantizer import quantize_rows
+from quantize.kernels.feedback import Feedback, compile_feedback
 from quantize.kernels.k_quants import Bytes, Kernels, Rows, agree
 
 logger = logging.getLogger("corral.quantize")
@@ -59,6 +60,10 @@ class KernelCompiler:
         assert self._thread is not None
         self._thread.join()
         return self._kernels
+
+    def feedback(self) -> Feedback:
+        """Return the kernels of calibrated rounding. Raises QuantizationError without numba."""
+        return compile_feedback(self._cache_dir)
 
     def _run(self) -> None:
         try:

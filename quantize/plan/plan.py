@@ -17,6 +17,7 @@ from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.passthrough import BlockTransform
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.transform import TokenTable, Transform
+from quantize.calibration.calibration import Calibration
 from quantize.checkpoint.source import TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
 from quantize.imatrix.matrix import Floats, ImportanceMatrix
@@ -123,6 +124,8 @@ class QuantizationPlan:
     imatrix: ImportanceMatrix | None = None
     projector: PlannedFile | None = None
     """The file of the projector, whose tensors are the plan's last."""
+    calibration: Calibration | None = None
+    """The rounding by whole moments, if there is one."""
 
     @property
     def outputs(self) -> tuple[PlannedFile, ...]:
@@ -142,6 +145,11 @@ class QuantizationPlan:
         if self.imatrix is None or (self.projector is not None and self.projector.has(index)):
             return None
         return self.imatrix.weights_for(tensor.name, tensor.ne)
+
+    def calibration_for(self, index: int) -> Calibration | None:
+        """Return what rounds tensor number `index`; None for what is encoded plainly: vectors, projectors."""
+        is_of_projector = self.projector is not None and self.projector.has(index)
+        return None if is_of_projector or len(self.tensors[index].ne) < 2 else self.calibration
 
     def of_projector_alone(self) -> QuantizationPlan:
         """Return the plan without the model's own tensors and files."""

@@ -10,6 +10,7 @@ from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
 from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
 from models.quantization_types import REFUSALS, TABLE
+from quantize.calibration.calibration import Calibration
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.plan.type_recipe import TypeRecipe
 
@@ -21,15 +22,22 @@ NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
 
 @dataclass(frozen=True)
 class TypeChoice:
-    """All that decides tensors' types in addition to llama.cpp's rules.
+    """All that decides tensors' types and encodings in addition to llama.cpp's rules.
 
-    `imatrix`: some types are encoded better with it, some only with it. `recipes`: types of the user's own,
-    each with a type for every tensor. `overrides`: ggml types by the names of tensors.
+    `imatrix`: some types are encoded better with it, some only with it; the moments' diagonal, where there is
+    a `calibration` and no matrix is given. `recipes`: types of the user's own, each with a type for every
+    tensor. `overrides`: ggml types by the names of tensors. `calibration`: rounds by whole moments where it
+    can.
     """
 
     imatrix: ImportanceMatrix | None = None
     recipes: tuple[TypeRecipe, ...] = ()
     overrides: Mapping[str, int] = field(default_factory=dict)
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibration is not None and self.imatrix is None:
+            object.__setattr__(self, "imatrix", self.calibration.importance())
 
 
 def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:

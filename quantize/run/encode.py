@@ -8,6 +8,7 @@ An `Encoder` belongs to one thread and keeps its buffers; many encode side by si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,8 @@ from models.errors import LlamaCppError, QuantizationError
 from models.llamacpp.quantization import quantizer
 from models.llamacpp.quantization.ggml_types import is_quantized, row_size
 from quantize.architectures.base.passthrough import BlockTransform
+from quantize.calibration.calibration import Calibration
+from quantize.calibration.rounding import PIECE_ROWS
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
 from quantize.plan.plan import PlannedTensor
 
@@ -48,7 +51,8 @@ class Block:
     """Rows [start, stop) of a planned tensor; `ggml_types`: the type that each output has them in.
 
     `index`: the tensor's place in the plan. `weights` [n_matrices, n_per_row]: the importance of each column,
-    for each of the matrices (experts) that the tensor's rows belong to.
+    for each of the matrices (experts) that the tensor's rows belong to. `calibration`: rounds them, where it
+    knows the tensor's input and can choose the type's levels.
     """
 
     tensor: PlannedTensor
@@ -57,6 +61,7 @@ class Block:
     ggml_types: tuple[int, ...]
     index: int = 0
     weights: Weights | None = None
+    calibration: Calibration | None = None
 
     @property
     def n_source_bytes(self) -> int:
@@ -76,21 +81,30 @@ def blocks(
     *,
     index: int = 0,
     weights: Weights | None = None,
+    calibration: Calibration | None = None,
 ) -> Iterator[Block]:
     """Yield the tensor in blocks of about `block_elements` (BLOCK_ELEMENTS): whole rows, whole steps of its
-    transform.
+    transform, and with a `calibration` whole pieces of its rounding.
 
     A vector is one row of the output but as many rows of its source: it is one block.
     """
-    n_rows = rows_per_block(tensor, block_elements or BLOCK_ELEMENTS)
+    n_rows = rows_per_block(tensor, block_elements or BLOCK_ELEMENTS, is_calibrated=calibration is not None)
     for start in range(0, tensor.n_rows, n_rows):
         stop = min(start + n_rows, tensor.n_rows)
-        yield Block(tensor, start, stop, tuple(ggml_types), index, weights)
+        yield Block(tensor, start, stop, tuple(ggml_types), index, weights, calibration)
 
 
-def rows_per_block(tensor: PlannedTensor, block_elements: int) -> int:
-    """Return how many of the tensor's rows are one block; the last block may have fewer."""
+def rows_per_block(tensor: PlannedTensor, block_elements: int, *, is_calibrated: bool = False) -> int:
+    """Return how many of the tensor's rows are one block; the last block may have fewer.
+
+    If it `is_calibrated`, they are pieces of PIECE_ROWS from each matrix's first row on: whole ones, or whole
+    matrices where these have no whole number of them.
+    """
     step = tensor.transform.row_step if len(tensor.ne) > 1 else 1
+    if is_calibrated:
+        per_matrix = tensor.ne[1]
+        whole = per_matrix if per_matrix % PIECE_ROWS and len(tensor.ne) > 2 else PIECE_ROWS
+        step = math.lcm(step, whole)
     return max(1, block_elements // (tensor.n_per_row * step)) * step
 
 
@@ -119,13 +133,15 @@ class Encoder:
                 output[:] = rows.reshape(-1).view(np.uint8)
             return [outputs[kind] for kind in block.ggml_types]
         copied = _copy_blocks(block, source, outputs)
-        for first, last, weights in _pieces(block):
+        for first, last, matrix in _pieces(block):
             piece = self._widened(rows[first:last])
+            weights = None if block.weights is None else block.weights[matrix]
             for kind, output in outputs.items():
                 if kind == copied:
                     continue
                 n_bytes = row_size(kind, tensor.n_per_row)
-                self._encode(block, first, piece, output[first * n_bytes : last * n_bytes], kind, weights)
+                out = output[first * n_bytes : last * n_bytes]
+                self._encode(block, first, piece, out, kind, weights, matrix)
         return [outputs[kind] for kind in block.ggml_types]
 
     def _encode(
@@ -136,10 +152,17 @@ class Encoder:
         out: Encoded,
         kind: int,
         weights: Weights | None,
+        matrix: int,
     ) -> None:
-        """Encode `piece`, the rows of the block from `first` on, into `out`."""
+        """Encode `piece`, the rows of the block from `first` on, which are of one matrix, into `out`."""
+        calibration, factor = block.calibration, None
+        if calibration is not None and calibration.takes(kind, block.tensor.name):
+            factor = calibration.factor(block.tensor.name, block.tensor.ne, matrix)
         try:
-            self._quantize_rows(kind, piece, out, weights)
+            if calibration is not None and factor is not None:
+                calibration.round_rows(kind, piece, factor, out)
+            else:
+                self._quantize_rows(kind, piece, out, weights)
         except LlamaCppError as error:
             tensor, row = block.tensor, block.start + first
             where = f"rows {row} to {row + len(piece) - 1} of {tensor.name} ({', '.join(tensor.sources)})"
@@ -192,16 +215,22 @@ def _copy_blocks(block: Block, source: TensorSource, outputs: Mapping[int, Encod
     return kind
 
 
-def _pieces(block: Block) -> Iterator[tuple[int, int, Weights | None]]:
-    """Yield rows [first, last) of the block, counted in the block, each of one matrix, and its weights."""
-    tensor, weights = block.tensor, block.weights
+def _pieces(block: Block) -> Iterator[tuple[int, int, int]]:
+    """Yield rows [first, last) of the block, counted in the block, each of one matrix, and its number."""
+    tensor = block.tensor
     step = max(1, PIECE_ELEMENTS // tensor.n_per_row)
-    per_matrix = tensor.n_rows if weights is None else tensor.n_rows // len(weights)
+    if block.calibration is not None:
+        step = PIECE_ROWS
+    per_matrix = tensor.n_rows
+    if block.calibration is not None:
+        per_matrix = tensor.ne[1]
+    elif block.weights is not None:
+        per_matrix = tensor.n_rows // len(block.weights)
     row = block.start
     while row < block.stop:
         matrix = row // per_matrix
         last = min(row + step, block.stop, (matrix + 1) * per_matrix)
-        yield row - block.start, last - block.start, None if weights is None else weights[matrix]
+        yield row - block.start, last - block.start, matrix
         row = last
 
 

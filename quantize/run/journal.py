@@ -18,6 +18,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
+from models.store.atomic_write import write_atomically
 from quantize.run.options import SAVE_EVERY_S
 from quantize.run.writer import GGUFFileWriter
 
@@ -38,17 +39,14 @@ class Journal:
 
     def __init__(self, path: Path, key: str) -> None:
         """Read what is there if it has the same `key`; else begin an empty journal. Raises OSError."""
-        self._path = path
+        self._path, self._key = path, key
         self.done: set[int] = _read(path, key)
-        if not self.done:
-            path.write_bytes(_encoded(_Head(key)))
-            return
-        # A line that was cut short must not be continued.
-        path.write_bytes(_encoded(_Head(key)) + _encoded(_Line(tuple(sorted(self.done)))))
+        self._taken_back: set[int] = set()
+        path.write_bytes(self._whole())  # a line that was cut short must not be continued
 
     def add(self, tensors: Iterable[int]) -> None:
         """Note that these tensors are on the disk; return when the note is there too. Raises OSError."""
-        line = _Line(tuple(tensors))
+        line = _Line(tuple(tensor for tensor in tensors if tensor not in self._taken_back))
         if not line.tensors:
             return
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -58,6 +56,19 @@ class Journal:
         finally:
             os.close(fd)
         self.done.update(line.tensors)
+
+    def take_back(self, tensors: Iterable[int]) -> None:
+        """Note that these tensors are not what they should be; return when the note is there. Raises OSError.
+
+        They aren't noted again: a later run makes all of them, however many were made in another way now.
+        """
+        self._taken_back.update(tensors)
+        self.done -= self._taken_back
+        write_atomically(self._path, self._whole())
+
+    def _whole(self) -> bytes:
+        lines = _encoded(_Line(tuple(sorted(self.done)))) if self.done else b""
+        return _encoded(_Head(self._key)) + lines
 
 
 class Saver:

@@ -3,7 +3,8 @@
 base       the interpreter, its libraries, the vocabulary, the plan
 a thread   a block as it is read (and once more while its transform puts it in order),
            a piece of it in f32, and its bytes in every type
-compiler   of our own encoders, where there is enough for them to do
+compiler   of our own encoders, where there is enough for them to do; always with a calibration
+factors    of a calibration: those that are kept, and one that is made; a thread has a piece's state
 a source   what it says it holds itself (`memory_bytes`: read ahead, adapters), and for each number of a block
            (`working_itemsize`: the models of a merge)
 """
@@ -48,14 +49,16 @@ def bounds_for(
 
     Raises QuantizationError, saying what is needed, when not even one thread fits.
     """
-    held = BASE_BYTES + plan_bytes(plan) + source.memory_bytes
+    held = BASE_BYTES + plan_bytes(plan) + source.memory_bytes + factor_bytes(plan)
+    is_calibrated = plan.calibration is not None
     for compiled in (True, False) if worth_compiling(plan) else (False,):
         for n_threads in range(max(1, threads), 0, -1):
             for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
-                needed = held + n_threads * block_bytes(plan, source, elements) + compiled * MEMORY_BYTES
+                needed = held + n_threads * block_bytes(plan, source, elements)
+                needed += (compiled or is_calibrated) * MEMORY_BYTES
                 if limit_bytes is None or needed <= limit_bytes:
                     return Bounds(n_threads, elements, needed, compiled)
-    least = held + block_bytes(plan, source, _SMALLER_BLOCKS[-1])
+    least = held + block_bytes(plan, source, _SMALLER_BLOCKS[-1]) + is_calibrated * MEMORY_BYTES
     raise QuantizationError(
         f"this model can't be quantized in {limit_bytes:,} bytes of memory, even with one thread; "
         f"give --memory at least {-(-least // 2**20)}MiB"
@@ -63,12 +66,26 @@ def bounds_for(
 
 
 def worth_compiling(plan: QuantizationPlan) -> bool:
-    """True if there is enough to encode as types that have compiled encoders."""
+    """True if there is enough to encode as types that have compiled encoders; a calibration encodes often."""
     elements = sum(
         tensor.n_elements * len(TYPES.intersection(_kinds(plan, index)))
         for index, tensor in enumerate(plan.tensors)
     )
-    return elements >= WORTH_ELEMENTS
+    times = 1 if plan.calibration is None else 1 + len(plan.calibration.effort.searches)
+    return elements * times >= WORTH_ELEMENTS
+
+
+def factor_bytes(plan: QuantizationPlan) -> int:
+    """Return the bytes of the factors that a calibration holds at most."""
+    calibration = plan.calibration
+    if calibration is None:
+        return 0
+    widths = [
+        tensor.n_per_row
+        for index, tensor in enumerate(plan.tensors)
+        if plan.calibration_for(index) is not None and any(map(calibration.takes, plan.types_of(index)))
+    ]
+    return calibration.memory_bytes(widths)
 
 
 def plan_bytes(plan: QuantizationPlan) -> int:
@@ -80,13 +97,16 @@ def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: in
     """Return the bytes that a thread holds at most, over all tensors."""
     largest = 0
     for index, tensor in enumerate(plan.tensors):
-        rows = min(rows_per_block(tensor, block_elements), tensor.n_rows)
+        calibration = plan.calibration_for(index)
+        is_calibrated = calibration is not None
+        rows = min(rows_per_block(tensor, block_elements, is_calibrated=is_calibrated), tensor.n_rows)
         elements = rows * tensor.n_per_row
         itemsize = 2 * source_itemsize(source, tensor.sources) + source.working_itemsize
         read = elements * itemsize
         piece = 4 * min(elements, max(PIECE_ELEMENTS, tensor.n_per_row))
         encoded = sum(rows * row_size(kind, tensor.n_per_row) for kind in _kinds(plan, index))
-        largest = max(largest, read + piece + encoded)
+        rounding = calibration.piece_bytes(tensor.n_per_row) if calibration is not None else 0
+        largest = max(largest, read + piece + encoded + rounding)
     return largest
 
 

@@ -24,6 +24,7 @@ from models.llamacpp.quantization.quantizer import quantize_rows
 from quantize.checkpoint.source import TensorSource
 from quantize.control import JobControl, QuantizationProgress
 from quantize.kernels.compiler import KernelCompiler
+from quantize.moments.blas import one_blas_thread
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.split import output_paths, parts
 from quantize.run.encode import Block, Encoder, QuantizeRows, blocks
@@ -62,6 +63,8 @@ def run(
         pool = ThreadPoolExecutor(bounds.threads, thread_name_prefix="encode")
         # Entered last, so left first: no thread may still read, encode or write when files are closed.
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        if plan.calibration is not None:
+            stack.enter_context(one_blas_thread())
         if bounds.compiled and kernels is not None:
             kernels.start()
         done = frozenset() if journal is None else frozenset(journal.done)
@@ -105,6 +108,7 @@ class _Pass:
                 self.bounds.block_elements,
                 index=index,
                 weights=plan.weights_for(index),
+                calibration=plan.calibration_for(index),
             )
 
     def writers_of(self, index: int) -> list[GGUFFileWriter]:

@@ -16,10 +16,10 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from models.closing import Closing
 from quantize.plan.plan import PlannedFile
@@ -39,6 +39,8 @@ class WrittenFile:
     sha256: tuple[str, ...]
     bits_per_weight: float
     tensor_count: int
+    quality: Mapping[str, Any] | None = None
+    """The figures that were measured of the file before it was published."""
 
     @property
     def path(self) -> Path:

@@ -52,6 +52,10 @@ COMMANDS: dict[str, Command] = {
         "server.cli.quantize.imatrix",
         "Compute an importance matrix: which columns matter most.",
     ),
+    "moments": Command(
+        "server.cli.quantize.moments",
+        "Sum up the second moments of a model's activations over a text.",
+    ),
     "evaluate": Command(
         "server.cli.evaluate.command",
         "Measure what a model's files lost, their size and their speed.",

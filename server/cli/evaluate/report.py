@@ -87,7 +87,7 @@ def print_report(report: Report) -> None:
         "DECODE/S",
         "MEMORY",
     )
-    table = plain_table("FILE", *right, right=right)
+    table = plain_table("FILE", "ROUNDING", *right, right=right)
     for file in report.files:
         table.add_row(*_row(file))
     print_table(table)
@@ -110,6 +110,7 @@ def _row(file: FileReport) -> list[str]:
         ]
     return [
         file.label,
+        file.rounding or "-",
         size(file.size_bytes),
         f"{file.bits_per_weight:.2f}",
         f"{perplexity.value:.4f} ±{perplexity.error:.4f}",

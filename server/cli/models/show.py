@@ -137,7 +137,12 @@ def _list_devices() -> tuple[Device, ...]:
 def _made_of(manifest: Manifest, type_: str) -> dict[str, Any]:
     """Return the facts of a file's making in the manifest."""
     entry = next(file for file in manifest.files if file.type == type_)
-    return {"tensor_types": entry.tensor_types, "imatrix": entry.imatrix, "quality": entry.quality}
+    return {
+        "tensor_types": entry.tensor_types,
+        "imatrix": entry.imatrix,
+        "calibration": entry.calibration,
+        "quality": entry.quality,
+    }
 
 
 def _print_card(model: StoredModel) -> None:
@@ -253,7 +258,7 @@ def _print_file(file: dict[str, Any], result: Result | None) -> None:
         console.print(f"  {escape(path)}", soft_wrap=True)
         if file.get("sha256"):
             console.print(f"  sha256 {file['sha256'][number]}", soft_wrap=True)
-    for key in ("tensor_types", "imatrix", "quality"):
+    for key in ("tensor_types", "imatrix", "calibration", "quality"):
         if file.get(key):
             console.print(f"  {key.replace('_', ' ')}: {escape(_flat(file[key]))}", soft_wrap=True)
     if file.get("served_context"):

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from server.cli.option_groups import with_option_groups
+from server.cli.quantize.held_out import CheckFlags
 from server.cli.quantize.options import OutputFlags, RunFlags, TypeFlags
 
 
 @with_option_groups
-def command(
+def command(  # noqa: PLR0913 - its flags
     reference: Annotated[
         str,
         typer.Argument(metavar="REF", help="org/name, a folder with weights, a merge recipe (.yaml), demo."),
@@ -26,6 +27,7 @@ def command(
         ),
     ] = None,
     choice: TypeFlags,
+    check: CheckFlags,
     report: Annotated[
         bool, typer.Option("--report", help="Measure afterwards what was lost, as corral evaluate does.")
     ] = False,
@@ -54,6 +56,7 @@ def command(
         ref,
         tuple(output.types or ()),
         choice.type_options(output.out, run.threads),
+        check,
         QuantizeOptions(
             adapters=tuple(parse_adapter(text) for text in lora or ()),
             out_dir=output.out,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from models.paths import Paths
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.store import ModelStore
+from quantize.calibration.calibration import Calibration
 from quantize.control import JobControl
 from quantize.evaluate.files import Subject
 from quantize.evaluate.report import Report
@@ -20,6 +24,8 @@ from quantize.kernels.compiler import KernelCompiler
 from server.cli.console import print_json, say
 from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report
 from server.cli.progress import byte_progress, count_progress
+from server.cli.quantize.calibration import CalibrateOptions, calibration
+from server.cli.quantize.held_out import CheckFlags
 from server.cli.quantize.report import document_of, print_document
 from server.cli.quantize.type_choice import TypeOptions, type_choice
 
@@ -31,6 +37,7 @@ class QuantizeJob:
     ref: ModelRef
     types: tuple[str, ...]
     type_options: TypeOptions
+    check: CheckFlags
     options: QuantizeOptions
 
     def run(self, *, report: bool, as_json: bool) -> None:
@@ -57,21 +64,44 @@ class QuantizeJob:
         store = ModelStore(Paths.from_environment())
         kernels = KernelCompiler(store.paths.compiled_dir)
         counted = JobControl(counter=count_progress)
-        choice = type_choice(self.ref, self.type_options, store, counted, kernels)
-        recipes = [recipe.name for recipe in choice.recipes] if choice is not None else []
+        held_out = self.check.check(is_calibrated=self.type_options.calibrate is not None)
+        with self._calibration(kernels) as calibration:
+            choice = type_choice(self.ref, self.type_options, store, counted, kernels, calibration)
+            options = replace(self.options, choice=choice, held_out=held_out)
+            return self._carry_out(options, named, store, kernels)
+
+    @contextmanager
+    def _calibration(self, kernels: KernelCompiler) -> Iterator[Calibration | None]:
+        """Yield the calibration, if one is wanted."""
+        file = self.type_options.calibrate
+        if file is None:
+            yield None
+            return
+        run = self.options.run
+        out = self.options.out_dir or Path()
+        wanted = CalibrateOptions(file, out, self.type_options.threads, run.memory_bytes)
+        with calibration(self.ref, wanted, kernels) as opened:
+            yield opened
+
+    def _carry_out(
+        self, options: QuantizeOptions, named: Sequence[str], store: ModelStore, kernels: KernelCompiler
+    ) -> tuple[QuantizationOutcome, float]:
+        """Return the outcome of the pass, and the seconds that it took."""
+        recipes = [recipe.name for recipe in options.choice.recipes] if options.choice is not None else []
         began = time.monotonic()
         with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
             outcome = quantize_reference(
                 self.ref.with_type(None),
                 tuple(dict.fromkeys([*named, *recipes])) or DEFAULT_TYPES,
                 store=store,
-                options=replace(self.options, choice=choice),
+                options=options,
                 control=JobControl(
                     on_download=lambda p: downloaded(p.bytes_done, p.bytes_total),
                     on_resume=lambda n, total: say(
                         f"resuming: {n} of {total} tensors were done by an earlier run"
                     ),
                     on_progress=lambda p: quantized(p.source_bytes_read, p.source_bytes),
+                    counter=count_progress,
                 ),
                 kernels=kernels,
             )

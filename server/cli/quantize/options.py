@@ -124,6 +124,14 @@ class TypeFlags:
             metavar="FILE", help="Encode by this importance matrix (corral imatrix, or llama.cpp's)."
         ),
     ] = None
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Round by whole moments, from a file of corral moments, or of a text; default is one of "
+            "many kinds. The same size, less loss, much more time.",
+        ),
+    ] = None
     target_size: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="One file of at most that size, each tensor's type chosen for it."),
@@ -154,6 +162,7 @@ class TypeFlags:
 
         return TypeOptions(
             self.imatrix,
+            self.calibrate,
             self.recipe,
             self.target_size,
             self.target_bpw,

@@ -9,6 +9,7 @@ from models.machine.host_memory import memory
 from quantize.imatrix.rare_experts import RareExpert, rare_experts, warning_of
 from quantize.job.service import QuantizationOutcome
 from server.cli.console import duration, plain_table, print_table, say, size
+from server.cli.quantize.held_out import lines_of
 from server.cli.quantize.plan_fit import fit_of_plan
 
 
@@ -28,6 +29,7 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
         document["architecture"] = outcome.plan.architecture
         document["unused_tensors"] = list(outcome.plan.unused)
         document["memory_bytes"] = outcome.memory_bytes
+        document |= _calibration_of(outcome)
         if outcome.plan.imatrix is not None:
             rare = rare_experts(outcome.plan.imatrix)
             document["rare_experts"] = [asdict(expert) for expert in rare]
@@ -39,6 +41,7 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
         document["seconds"] = round(seconds, 3)
         document["resumed_tensors"] = outcome.resumed
         document["verified"] = list(outcome.verified)
+        document["held_out"] = [verdict.document() for verdict in outcome.verdicts]
         document["files"] = _written_rows(outcome)
     return document
 
@@ -66,10 +69,27 @@ def print_document(document: dict[str, Any]) -> None:
         fits = "fits" if document["fits_on_disk"] else "does NOT fit"
         say(f"{size(total)} in all: {fits} on the disk, {size(document['free_bytes'])} are free")
         say(f"making them takes up to {size(document['memory_bytes'])} of memory (--memory bounds it)")
+        if "rounding_seconds" in document:
+            say(f"their calibrated rounding takes about {duration(document['rounding_seconds'])}")
     else:
+        for name, reason in document.get("rounded_plainly", {}).items():
+            say(f"rounded plainly: {name}: {reason}")
         for line in document["verified"]:
             say(f"streamed: {line}")
+        for line in lines_of(document["held_out"]):
+            say(line)
         say(f"{document['parameters']:,} parameters, made in {duration(document['seconds'])}")
+
+
+def _calibration_of(outcome: QuantizationOutcome) -> dict[str, Any]:
+    """Return what is to be said of a calibration; nothing where there is none."""
+    calibration = None if outcome.plan is None else outcome.plan.calibration
+    if calibration is None:
+        return {}
+    document: dict[str, Any] = {"calibration": calibration.label, "rounded_plainly": calibration.plain}
+    if outcome.rounding_seconds is not None:
+        document["rounding_seconds"] = round(outcome.rounding_seconds, 1)
+    return document
 
 
 def _planned_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:

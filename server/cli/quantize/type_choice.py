@@ -17,6 +17,8 @@ from models.store.store import ModelStore
 from quantize.allocation.choose import Budget, budget_of_bits, bytes_by_type
 from quantize.allocation.search_types import TypeSearch, TypeSearchResult, search_types
 from quantize.allocation.sensitivity import DEFAULT_PROBES
+from quantize.calibration.calibration import Calibration
+from quantize.calibration.texts import DEFAULT_LABEL, default_text
 from quantize.control import JobControl
 from quantize.evaluate.windows import read_text
 from quantize.imatrix.file import read_imatrix
@@ -44,6 +46,7 @@ class TypeOptions:
     """The options of the command line about types and size; None or False where they weren't given."""
 
     imatrix: Path | None = None
+    calibrate: str | None = None
     recipe: Path | None = None
     target_size: str | None = None
     target_bpw: float | None = None
@@ -72,19 +75,28 @@ class TypeOptions:
 
 
 def type_choice(
-    ref: ModelRef, options: TypeOptions, store: ModelStore, control: JobControl, kernels: KernelCompiler
+    ref: ModelRef,
+    options: TypeOptions,
+    store: ModelStore,
+    control: JobControl,
+    kernels: KernelCompiler,
+    calibration: Calibration | None = None,
 ) -> TypeChoice | None:
-    """Return what decides types; None for llama.cpp's rules alone. A recipe that is searched for is reported.
+    """Return what decides types and encodings; None for llama.cpp's rules alone.
+
+    A recipe that is searched for is reported.
 
     Raises ConfigError, QuantizationError, and what making the 16-bit file raises.
     """
     budget = options.budget()
     imatrix = read_imatrix(options.imatrix) if options.imatrix is not None else None
     if options.recipe is not None:
-        return TypeChoice(imatrix, (read_type_recipe(options.recipe),))
+        return TypeChoice(imatrix, (read_type_recipe(options.recipe),), calibration=calibration)
     if budget is None:
-        return None if imatrix is None else TypeChoice(imatrix)
-    result = search_types(_search(ref, options, budget, imatrix), store, control, kernels)
+        without = imatrix is None and calibration is None
+        return None if without else TypeChoice(imatrix, calibration=calibration)
+    search = _search(ref, options, budget, imatrix, calibration)
+    result = search_types(search, store, control, kernels)
     _report(result)
     return result.choice
 
@@ -94,21 +106,30 @@ def _search(
     options: TypeOptions,
     budget: Callable[[PlannedFile], Budget],
     imatrix: ImportanceMatrix | None,
+    calibration: Calibration | None,
 ) -> TypeSearch:
-    if options.text is None and ref.kind != "demo":
-        raise ConfigError("choosing types for a size needs a text to try them on; give one with --text FILE")
-    text = read_text(plain_file(options.text or DEMO_TEXT))
+    text, label = _trial_text(ref, options, is_calibrated=calibration is not None)
     return TypeSearch(
         ref=ref,
         sixteen_bits=model_file(str(ref.with_type("F16")), "F16").path,
         text=text,
-        text_label=str(options.text or DEMO_TEXT.name),
+        text_label=label,
         budget=budget,
         out_dir=options.out or Path(),
         imatrix=imatrix,
+        calibration=calibration,
         max_probes=options.probes or DEFAULT_PROBES,
         threads=options.threads,
     )
+
+
+def _trial_text(ref: ModelRef, options: TypeOptions, *, is_calibrated: bool) -> tuple[str, str]:
+    """Return the text on which types are tried, and its name. Raises ConfigError: none was given."""
+    if options.text is None and is_calibrated:
+        return default_text(), DEFAULT_LABEL
+    if options.text is None and ref.kind != "demo":
+        raise ConfigError("choosing types for a size needs a text to try them on; give one with --text FILE")
+    return read_text(plain_file(options.text or DEMO_TEXT)), str(options.text or DEMO_TEXT.name)
 
 
 def _budget_of_memory(base: PlannedFile, ctx: int, type_k: KVType, type_v: KVType) -> Budget:

@@ -33,6 +33,11 @@ def decode(model: Model, observer: MatmulObserver | None) -> npt.NDArray[np.floa
         return context.logits().copy()
 
 
+def is_weight(name: str) -> bool:
+    """Not so the cache, which is multiplied, too."""
+    return name.endswith(".weight")
+
+
 def test_the_layout_and_the_operations() -> None:
     assert len(set(weight_ops())) == 3
 
@@ -87,3 +92,67 @@ def test_a_weight_can_be_replaced(pico_path: Path) -> None:
         assert np.array_equal(decode(model, None), before)
         with pytest.raises(LlamaCppError, match="were to replace them"):
             write_weight(weight, kept[:-1])
+
+
+def test_weights_that_meet_the_same_rows_have_one_source(pico: Model) -> None:
+    sources: dict[str, tuple[int, ...]] = {}
+    decode(pico, MatmulObserver(is_weight, lambda a: sources.update({a.weight.name: a.source})))
+    for layer in range(pico.n_layer):
+        prefix = f"blk.{layer}."
+        q, k, v, o = (sources[f"{prefix}attn_{name}.weight"] for name in ("q", "k", "v", "output"))
+        gate, up, down = (sources[f"{prefix}ffn_{name}.weight"] for name in ("gate", "up", "down"))
+        assert q == k == v
+        assert gate == up
+        assert len({q, o, gate, down}) == 4
+    assert len(set(sources.values())) == 4 * pico.n_layer + 1
+
+
+def test_a_graph_ends_behind_a_weight_and_the_context_goes_on(pico: Model) -> None:
+    seen: list[str] = []
+    observer = MatmulObserver(
+        is_weight, lambda a: seen.append(a.weight.name), stop_after="blk.0.ffn_down.weight"
+    )
+    whole = decode(pico, None)
+    ended: list[str] = []
+    with Context(
+        pico, n_ctx=256, n_batch=64, n_ubatch=16, n_threads=1, flash_attn="off", observer=observer
+    ) as context:
+        batch = TokenBatch(64)
+        batch.add_many(TOKENS, 0, 0, output_last=True, output_all=True)
+        for _ in range(2):
+            context.clear()
+            context.decode(batch)
+            ended, seen[:] = list(seen), []
+            assert len(ended) == 2 * 7  # two graphs of 16 tokens
+            assert all(name.startswith("blk.0.") for name in ended)
+    assert np.array_equal(decode(pico, None), whole)
+
+
+def test_what_looking_on_raises_ends_the_graph_and_the_context_goes_on(pico: Model) -> None:
+    fails = [True]
+    seen: list[str] = []
+
+    def look(activations: Activations) -> None:
+        seen.append(activations.weight.name)
+        if fails[0]:
+            raise ValueError("no more")
+
+    with Context(
+        pico,
+        n_ctx=256,
+        n_batch=64,
+        n_ubatch=64,
+        n_threads=1,
+        flash_attn="off",
+        observer=MatmulObserver(lambda _name: True, look),
+    ) as context:
+        batch = TokenBatch(64)
+        batch.add_many(TOKENS, 0, 0, output_last=True, output_all=True)
+        with pytest.raises(ValueError, match="no more"):
+            context.decode(batch)
+        assert len(seen) == 1
+        fails[0] = False
+        context.clear()
+        context.decode(batch)
+        logits = context.logits().copy()
+    assert np.array_equal(logits, decode(pico, None))

@@ -39,8 +39,9 @@ def test_a_sixth_less_is_lost_at_the_size_of_q4_k_m(tmp_path: Path) -> None:
     with Checkpoint.open(DEMO_DIR) as checkpoint:
         planned = make_plan(checkpoint, ["Q4_K_M"], choice=TypeChoice(matrix)).files[0]
         budget = Budget(planned.size_bytes, planned)
-        with TrialModel(sixteen, TextPlan(calibration, n_chunks=4), matrix, threads=2) as model:
-            recipe = choose(budget, model, matrix)
+        choice = TypeChoice(matrix)
+        with TrialModel(sixteen, TextPlan(calibration, n_chunks=4), choice, threads=2) as model:
+            recipe = choose(budget, model, choice)
         write_type_recipe(recipe, tmp_path / "recipe.json")
         recipe = read_type_recipe(tmp_path / "recipe.json")
         choice = TypeChoice(matrix, (recipe,))
@@ -61,10 +62,11 @@ def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
     text = "abc def ghi " * 60
     with Checkpoint.open(directory) as checkpoint:
         planned = make_plan(checkpoint, ["Q4_K_M"]).files[0]
-    with TrialModel(sixteen, TextPlan(text, n_ctx=32, n_chunks=2), None, threads=2) as model:
+    choice = TypeChoice()
+    with TrialModel(sixteen, TextPlan(text, n_ctx=32, n_chunks=2), choice, threads=2) as model:
         with pytest.raises(QuantizationError, match="the smallest"):
-            choose(Budget(1000, planned), model, None)
-        recipe = choose(budget_of_bits(planned, 5.0), model, None)
+            choose(Budget(1000, planned), model, choice)
+        recipe = choose(budget_of_bits(planned, 5.0), model, choice)
     assert recipe.bits_per_weight <= 5.0
     assert recipe.name == f"MIX-{recipe.bits_per_weight:.2f}"
 
@@ -73,4 +75,4 @@ def test_too_small_a_size_is_refused_before_anything_is_tried(tmp_path: Path) ->
     with Checkpoint.open(write_pico_checkpoint(tmp_path / "pico")) as checkpoint:
         planned = make_plan(checkpoint, ["Q4_K_M"]).files[0]
     with pytest.raises(QuantizationError, match="the smallest"):
-        choose(Budget(1000, planned), cast("TrialModel", None), None)
+        choose(Budget(1000, planned), cast("TrialModel", None), TypeChoice())

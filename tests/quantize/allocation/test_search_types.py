@@ -21,6 +21,7 @@ from quantize.job.request import QuantizeOptions
 from quantize.job.service import quantize_reference
 from quantize.plan.type_recipe import read_type_recipe
 from tests.pico import write_pico_checkpoint
+from tests.quantize.calibration.pico_moments import calibration_by, collect_pico_moments
 
 pytestmark = pytest.mark.model
 
@@ -65,3 +66,30 @@ def test_a_recipe_and_the_matrix_are_kept(tmp_path: Path) -> None:
         with pytest.raises(Cancelled):
             search_types(replace(search, imatrix=imatrix, out_dir=tmp_path / "none"), store, control)
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_trials_are_rounded_by_the_calibration(tmp_path: Path) -> None:
+    store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
+    ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))
+    (sixteen,) = quantize_reference(ref, ["F16"], store=store).files
+    with collect_pico_moments(sixteen.path, tmp_path) as moments:
+        calibration = calibration_by(moments)
+        search = TypeSearch(
+            ref=ref,
+            sixteen_bits=sixteen.path,
+            text=LINE * 80,
+            text_label="line.txt",
+            budget=partial(budget_of_bits, bits_per_weight=5.5),
+            out_dir=tmp_path / "out",
+            calibration=calibration,
+            max_probes=2,
+            threads=1,
+        )
+        result = search_types(search, store)
+        assert result.choice.calibration is calibration
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [result.path.name]
+        figures = read_type_recipe(result.path).figures["calibration"]
+        assert (figures["method"], figures["text"]) == ("gptq", "pico text")
+        options = QuantizeOptions(choice=result.choice)
+        (made,) = quantize_reference(ref, [result.recipe.name], store=store, options=options).files
+    assert made.size_bytes == result.recipe.size_bytes

@@ -15,6 +15,7 @@ from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.gguf.header import Value, string
 from quantize.plan.make_plan import make_plan
+from quantize.run.pipeline import run
 from tests.pico import write_pico_checkpoint
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint
@@ -111,6 +112,18 @@ def test_metadata_is_kept_and_added_to(files: dict[str, Path]) -> None:
     assert file.metadata["general.file_type"].data == FTYPES["Q4_0"]
     assert file.metadata["general.quantized_by"].data == "someone"
     assert file.metadata["llama.block_count"].data == 2
+
+
+def test_how_weights_were_rounded_is_said_of_their_own_file_alone(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    extra: dict[str, Value] = {"corral.calibration.method": string("gptq")}
+    with Checkpoint.open(files["F16"]) as checkpoint:
+        run(make_plan(checkpoint, ["Q8_0"], extra=extra), checkpoint.tensors, [tmp_path / "calibrated.gguf"])
+    assert read_gguf_info(tmp_path / "calibrated.gguf").text("corral.calibration.method") == "gptq"
+    with Checkpoint.open(tmp_path / "calibrated.gguf") as checkpoint:
+        (file,) = make_plan(checkpoint, ["Q4_0"]).files
+    assert "corral.calibration.method" not in file.metadata
 
 
 def test_a_damaged_number_is_named(files: dict[str, Path], tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ def test_a_finer_file_is_named() -> None:
     assert "Q6_K loses less (0.0200) and is 25 % larger" in report(F16, slow, Q4).advice()
 
 
+def test_a_calibrated_file_is_set_beside_the_plain_one() -> None:
+    plain = replace(Q4, label="x:Q4_K_M", rounding="imatrix")
+    better = file("out.Q4_K_M", 4, 0.012, 15)
+    better = replace(better, type="Q4_K_M", rounding="calibrated", calibrated_on="mix")
+    both = report(F16, Q8, plain, better)
+    gain = "out.Q4_K_M is calibrated and loses 0.0120, where x:Q4_K_M loses 0.0300 (-60 %)."
+    assert gain in both.advice()
+    assert "calibrated" not in report(F16, Q8, plain).advice()
+    assert "Use out.Q4_K_M, calibrated, here" in report(F16, plain, better).advice()
+    assert drawing(both).count(">out.Q4_K_M, calibrated<") == 3
+    assert [row["rounding"] for row in both.document()["files"]] == [None, None, "imatrix", "calibrated"]
+
+
 def test_without_a_baseline_nothing_is_advised() -> None:
     assert "nothing to compare" in report(replace(F16, is_baseline=False)).advice()
 

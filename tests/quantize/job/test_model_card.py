@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import yaml
 
 from models.store.manifest import Manifest, ManifestFile, Source
@@ -68,6 +69,17 @@ def test_files_sources_and_figures() -> None:
     ):
         assert text in card
     assert "left" not in card
+
+
+def test_calibrated_rounding_is_told_in_words() -> None:
+    (file,) = manifest().files
+    quality = {"held_out_kl_divergence": 0.0123, "rounded_plainly": "attn_v.weight"}
+    calibrated = msgspec.structs.replace(file, calibration="mix-1 (9,216 tokens)", quality=quality)
+    card = model_card(manifest(files=(calibrated,)), {})
+    assert "calibrated on mix-1 (9,216 tokens), but for attn_v.weight, which lost by it" in card
+    assert "| held out kl divergence |" in card
+    assert "rounded plainly |" not in card
+    assert "calibrated" not in model_card(manifest(), {})
 
 
 def test_a_recipe_is_quoted() -> None:

@@ -20,11 +20,13 @@ from quantize.merge.composed_checkpoint import RECIPE_KEY, SOURCES_KEY
 from quantize.merge.lora import LoraSource
 from quantize.merge.write import write_checkpoint
 from quantize.plan.make_plan import make_plan
+from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 from quantize.vocabulary.chat_template import TEMPLATES_FOLDER
 from tests.hub_server import HubServer
 from tests.peft import write_peft_adapter
 from tests.pico import write_safetensors
+from tests.quantize.calibration.pico_moments import calibration_by, collect_pico_moments
 from tests.quantize.merge.models import (
     assert_equal,
     copy_model,
@@ -34,6 +36,7 @@ from tests.quantize.merge.models import (
     write_family,
     write_recipe,
 )
+from tests.quantize.quantize_folder import quantize_folder
 
 RECIPE = {
     "merge_method": "ties",
@@ -94,6 +97,23 @@ def test_an_adapter_merged_on_the_way_and_before(
     source.close()
     assert tensor_bytes(on_the_way) == tensor_bytes(made(store, before, tmp_path / "b"))
     assert tensor_bytes(on_the_way) != tensor_bytes(made(store, family / "base", tmp_path / "c"))
+
+
+def test_rounding_is_calibrated_after_merging(family: Path, store: ModelStore, tmp_path: Path) -> None:
+    sixteen = quantize_folder(family / "base", ["F16"], tmp_path)[0].path
+    folder = write_peft_adapter(tmp_path / "style", family / "base", dtype="BF16")
+    source = LoraSource(open_weights(family / "base"), [(folder, 1.0)])
+    before = copy_model(family / "base", tmp_path / "merged", lambda value: value)
+    write_safetensors(before / "model.safetensors", whole(source))
+    source.close()
+    adapters = [(str(folder), 1.0)]
+    plain = tensor_bytes(made(store, family / "base", tmp_path / "plain", adapters=adapters))
+    with collect_pico_moments(sixteen, tmp_path) as moments:
+        choice = TypeChoice(calibration=calibration_by(moments))
+        on_the_way = made(store, family / "base", tmp_path / "a", adapters=adapters, choice=choice)
+        by_way = made(store, before, tmp_path / "b", choice=choice)
+    assert tensor_bytes(on_the_way) == tensor_bytes(by_way)
+    assert tensor_bytes(on_the_way) != plain
 
 
 def test_the_file_says_what_it_is_made_of(family: Path, store: ModelStore) -> None:

@@ -32,6 +32,15 @@ def test_another_key_begins_anew(path: Path) -> None:
     assert Journal(path, "key").done == set()
 
 
+def test_what_is_taken_back_is_not_noted_again(path: Path) -> None:
+    journal = Journal(path, "key")
+    journal.add(range(4))
+    journal.take_back([1, 3])
+    assert journal.done == Journal(path, "key").done == {0, 2}
+    journal.add([1, 5])
+    assert Journal(path, "key").done == {0, 2, 5}
+
+
 @pytest.mark.parametrize("cut", range(1, 18))
 def test_a_line_that_was_cut_short_does_not_count(path: Path, cut: int) -> None:
     journal = Journal(path, "key")

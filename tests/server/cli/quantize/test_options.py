@@ -24,7 +24,7 @@ def test_what_is_no_size_is_refused() -> None:
 
 
 def test_every_flag_reaches_the_choice_of_types() -> None:
-    flags = TypeFlags(Path("i"), "2GB", 4.5, True, 99, "q8_0", "q4_0", Path("r"), Path("t"), 7)
+    flags = TypeFlags(Path("i"), "m.gguf", "2GB", 4.5, True, 99, "q8_0", "q4_0", Path("r"), Path("t"), 7)
     options = flags.type_options(Path("out"), 3)
     assert {name: getattr(options, name) for name in TypeFlags.__dataclass_fields__} == {
         name: getattr(flags, name) for name in TypeFlags.__dataclass_fields__
