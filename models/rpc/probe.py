@@ -67,9 +67,17 @@ def assumed_devices(addresses: Sequence[str]) -> tuple[Device, ...]:
 
 
 def probe_all(addresses: Sequence[ServerAddress], timeout_s: float = TIMEOUT_S) -> tuple[RpcServer, ...]:
-    """Return what each of the servers answers; they are asked side by side. Raises RpcServerError."""
+    """Return what each of the servers answers; they are asked side by side.
+
+    Raises RpcServerError, which names all that can't be used.
+    """
     with ThreadPoolExecutor(max(1, len(addresses)), "rpc-probe") as pool:
-        return tuple(pool.map(lambda address: probe(address, timeout_s), addresses))
+        probes = [pool.submit(probe, address, timeout_s) for address in addresses]
+    problems = [problem for one in probes if isinstance(problem := one.exception(), RpcServerError)]
+    if len(problems) > 1:
+        again_s = max((problem.retry_after_s or 0.0 for problem in problems), default=0.0)
+        raise RpcServerError("; ".join(problem.message for problem in problems), again_s or None)
+    return tuple(one.result() for one in probes)
 
 
 def probe(address: ServerAddress, timeout_s: float = TIMEOUT_S) -> RpcServer:

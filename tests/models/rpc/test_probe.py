@@ -63,6 +63,20 @@ def test_a_server_tells_its_memory_and_a_part_of_it_is_counted_on() -> None:
     assert devices[0].description == str(first)
 
 
+def test_all_servers_that_cannot_be_used_are_named() -> None:
+    old = struct.pack("<Q", 28) + bytes([6, 9, 9]) + bytes(25)
+    with (
+        answering(old) as first,
+        answering(HELLO, COUNT, *MEMORY) as second,
+        answering(old) as third,
+        pytest.raises(RpcServerError) as caught,
+    ):
+        probe_all([first, second, third])
+    assert str(first) in caught.value.message
+    assert str(third) in caught.value.message
+    assert str(second) not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("replies", "words"),
     [
