@@ -112,7 +112,7 @@ def name_of(case: Case) -> str:
     return case.make.__name__
 
 
-FEW = (cut_off, inexact, crashing)
+FEW = (inexact, crashing)
 """Tests that start a server try these; the others are told apart before it matters."""
 SERVED = [
     pytest.param(case, marks=() if case.make in FEW else pytest.mark.thorough, id=name_of(case))

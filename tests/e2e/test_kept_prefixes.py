@@ -68,6 +68,7 @@ def test_a_prompt_is_kept_over_a_restart_until_the_model_is_removed(tmp_path: Pa
     assert not folder.exists()
 
 
+@pytest.mark.thorough
 def test_it_is_kept_from_a_running_server_that_unloads(home: Path, tmp_path: Path) -> None:
     """A model that makes room for another is asked again: no restart of the server, but of its worker."""
     with serving(

@@ -68,6 +68,7 @@ def test_a_recipe_and_the_matrix_are_kept(tmp_path: Path) -> None:
     assert list((tmp_path / "none").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_trials_are_rounded_by_the_calibration(tmp_path: Path) -> None:
     store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
     ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))

@@ -84,7 +84,7 @@ def faulty(env: Mapping[str, str], folder: Path, fault: str, tmp_path: Path) -> 
     return {**env, "PYTHONPATH": paths, "FAULTY_FOLDER": str(folder), "FAULT": fault}
 
 
-@pytest.mark.parametrize("offline", ["0", "1"])
+@pytest.mark.parametrize("offline", ["0", pytest.param("1", marks=pytest.mark.thorough)])
 def test_a_cache_on_a_read_only_disk(
     offline: str, hub: HubServer, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -100,7 +100,11 @@ def test_a_cache_on_a_read_only_disk(
 
 @pytest.mark.parametrize(
     "fault",
-    ["links", "ENOSYS", "ENOLCK", pytest.param("EOPNOTSUPP", marks=pytest.mark.thorough)],
+    [
+        "links",
+        "ENOSYS",
+        *(pytest.param(fault, marks=pytest.mark.thorough) for fault in ("ENOLCK", "EOPNOTSUPP")),
+    ],
 )
 def test_a_cache_without_links_or_locks(
     fault: str, hub: HubServer, env: dict[str, str], tmp_path: Path

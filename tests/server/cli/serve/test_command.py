@@ -112,7 +112,10 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.thorough) for n in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_signal_lets_running_requests_finish(
     env: dict[str, str], tiny_gguf: Path, number: signal.Signals
 ) -> None:

@@ -165,6 +165,7 @@ def test_ctrl_c_leaves_an_earlier_result(env: dict[str, str], tiny_gguf: Path) -
 
 
 @pytest.mark.model
+@pytest.mark.thorough
 def test_ctrl_c_ends_it_and_its_processes(env: dict[str, str], tiny_gguf: Path, home: Path) -> None:
     process = subprocess.Popen(
         corral_command("tune", str(tiny_gguf), "--anyway", "--budget", "600"),
