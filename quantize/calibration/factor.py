@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-SHRINKAGE: Final = 0.3
+SHRINKAGE: Final = 0.15
 """Correlations count so much less than they were seen: what is only this text's does no harm elsewhere."""
-DAMPING: Final = 0.01
+DAMPING: Final = 0.003
 """This part of the median variance is added to each column's."""
 _MORE_DAMPING: Final = (1.0, 10.0, 100.0)
 
