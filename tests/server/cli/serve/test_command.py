@@ -169,6 +169,7 @@ def test_a_terminal_that_is_closed_lets_running_requests_finish(env: dict[str, s
     pid, terminal = pty.fork()
     if pid == 0:
         command = corral_command("serve", str(tiny_gguf), "--port", str(port))
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may be under nohup
         os.execve(command[0], command, env)  # noqa: S606
     process = psutil.Process(pid)
     try:
