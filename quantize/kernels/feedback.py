@@ -4,7 +4,8 @@ Numbers lie in lanes: [columns, rows], so that each operation is done for all ro
 is some columns, whole blocks of the type; `step` and `low` [groups, rows] are of its groups.
 """
 
-# numba compiles loops over numbers: no objects, and a comparison is quicker than a call of min or max.
+# numba compiles loops over numbers: no objects, and a comparison is quicker than a call of min or max. The
+# choice of the nearest level stands in two kernels: its own function would have to be compiled before them.
 # ruff: noqa: C901, PLR0912, PLR0913, PLR0917, FURB136
 
 from __future__ import annotations
