@@ -185,6 +185,11 @@ class Calibration:
 
     def _make(self, key: FactorKey, width: int) -> tuple[Factor | None, str]:
         """Return the factor; or None, and the reason in words."""
+        if key.weight not in self._moments.inputs:
+            return (
+                None,
+                "the text's moments have no input of it: it is a table, or is multiplied with nothing",
+            )
         moments = self._moments.moments(key.weight, key.matrix)
         if moments is None or moments.n_rows < LEAST_ROWS:
             n_rows = 0 if moments is None else moments.n_rows

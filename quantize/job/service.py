@@ -18,6 +18,7 @@ from pathlib import Path
 from models.errors import CheckpointError, QuantizationError
 from models.gguf.projector import PROJECTOR_NUMBERS
 from models.hub.download import DownloadPlan
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
@@ -36,7 +37,7 @@ from quantize.merge.borrowed_output import with_output_of
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.projector import check_numbers, with_projector
-from quantize.plan.types import check_types
+from quantize.plan.types import PLAIN_FTYPES, check_types
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
 from quantize.run.pipeline import run
@@ -164,8 +165,9 @@ def _require_replaceable(
     if model is None or choice is None or choice.calibration is None or request.options.dry_run:
         return
     wanted = calibration_of(choice.calibration.metadata())
+    rounded = {type_ for type_ in existing if ALL_FTYPES.get(type_) not in PLAIN_FTYPES}
     others = [
-        file.type for file in model.manifest.files if file.type in existing and file.calibration != wanted
+        file.type for file in model.manifest.files if file.type in rounded and file.calibration != wanted
     ]
     if others:
         raise QuantizationError(

@@ -53,8 +53,6 @@ def make_plan(
     imatrix = choice.imatrix
     if imatrix is not None:
         extra = (extra or {}) | imatrix.metadata()
-    if choice.calibration is not None:
-        extra = (extra or {}) | choice.calibration.metadata()
     architecture, vocabulary = _model(checkpoint, extra, target)
     check_types(types, choice)
     tensors, unused = plan_tensors(

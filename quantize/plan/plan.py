@@ -210,9 +210,17 @@ def _plan_file(
             ggml_types = [
                 GGML_TYPES["F32"] if t.f32 else kind for t, kind in zip(tensors, ggml_types, strict=True)
             ]
-        return file_of_types(type_, tensors, ggml_types, metadata | {"general.file_type": uint32(ftype)})
+        own = metadata | {"general.file_type": uint32(ftype)} | _calibration_metadata(choice, ggml_types)
+        return file_of_types(type_, tensors, ggml_types, own)
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
+
+
+def _calibration_metadata(choice: TypeChoice, ggml_types: Sequence[int]) -> Metadata:
+    """Return the keys of a file that has tensors in types which a calibration rounds; else none."""
+    calibration = choice.calibration
+    is_rounded = calibration is not None and any(map(calibration.takes, ggml_types))
+    return calibration.metadata() if calibration is not None and is_rounded else {}
 
 
 def file_of_types(

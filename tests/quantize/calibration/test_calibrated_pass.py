@@ -87,6 +87,16 @@ def test_types_and_sizes_are_the_plain_files(calibrated: list[Path], plain: list
         assert "corral.calibration.method" not in theirs.metadata
 
 
+def test_a_file_of_plain_numbers_says_nothing_of_it(pico: Path, moments: MomentFile, tmp_path: Path) -> None:
+    choice = TypeChoice(calibration=Calibration(moments, KERNELS))
+    store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
+    options = QuantizeOptions(choice=choice, dry_run=True, out_dir=tmp_path)
+    plan = quantize_reference(ModelRef.parse(str(pico)), ["F16", "Q8_0"], store=store, options=options).plan
+    assert plan is not None
+    says = ["corral.calibration.method" in file.metadata for file in plan.files]
+    assert says == [False, True]
+
+
 def test_products_lose_less(
     pico: Path, calibrated: list[Path], plain: list[Path], moments: MomentFile
 ) -> None:
