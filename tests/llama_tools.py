@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,3 +24,10 @@ def run_tool(name: str, *arguments: str | Path) -> str:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout + done.stderr
+
+
+def figure(output: str, name: str) -> float:
+    """Return the figure that a tool printed behind `name`, a regular expression."""
+    found = re.search(rf"{name}\s*[:=]\s*([0-9.]+)", output)
+    assert found is not None, (name, output[-3000:])
+    return float(found[1])

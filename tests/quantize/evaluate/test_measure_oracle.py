@@ -10,19 +10,13 @@ import pytest
 from models.demo import DEMO_DIR
 from quantize.evaluate.measure import measure
 from quantize.evaluate.windows import TextPlan, read_text
-from tests.llama_tools import run_tool
+from tests.llama_tools import figure, run_tool
 from tests.quantize.quantize_folder import quantize_folder
 
 pytestmark = pytest.mark.oracle
 
 TEXT = DEMO_DIR / "texts" / "held_out.txt"
 CHUNKS = 12
-
-
-def figure(output: str, name: str) -> float:
-    found = re.search(rf"{name}\s*[:=]\s*([0-9.]+)", output)
-    assert found is not None, (name, output[-3000:])
-    return float(found[1])
 
 
 def test_perplexity_and_divergence(tmp_path: Path) -> None:
