@@ -7,6 +7,7 @@ factor.py          `Factor`: the second moments of a weight's input, made ready 
 forms.py           ggml's blocks taken apart into the numbers that a rounding chooses, and put together again.
 held_out.py        The held-out check of calibrated files: their loss on other texts, beside plain encoding's.
 lanes.py           The blocks of a panel in lanes, one for each row: a step is done for all rows at once.
+memory.py          The memory that calibrated rounding takes, reckoned before it begins. Pure.
 refit.py           The refit of blocks' scales while levels are held: d and dmin, then scales and minima of
                    groups.
 rounding.py        The rounding of rows into ggml's blocks by the second moments of their input, not column by

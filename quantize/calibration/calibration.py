@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Final, NamedTuple
 
@@ -18,13 +18,14 @@ from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import type_name
 from quantize.calibration.factor import DAMPING, SHRINKAGE, Factor, asked_shrinkage, factorize
 from quantize.calibration.forms import form_of
-from quantize.calibration.rounding import NORMAL_EFFORT, PIECE_ROWS, Bytes, Effort, Rounder
+from quantize.calibration.memory import FACTORS_KEPT
+from quantize.calibration.rounding import NORMAL_EFFORT, Bytes, Effort, Rounder
 from quantize.gguf.header import Metadata, float32, string, uint32
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.kernels.compiler import KernelCompiler
 from quantize.moments.file import MomentFile
 from quantize.moments.layout import MomentInfo
-from quantize.moments.moments import HELD_OUT_ROWS, Moments
+from quantize.moments.moments import Moments
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,17 +37,6 @@ LEAST_ROWS: Final = 128
 """An input of fewer rows says too little about its correlations."""
 
 _READS_SINK: Final = re.compile(r"\.attn_(k|v|kv|qkv)[_.]")
-_KEPT: Final = 4
-"""So many factors are kept for the next tensors: a layer's query, key and value, and its gate and up, share
-theirs with one another in a file's order.
-"""
-
-_FACTOR_ITEMSIZE: Final = 8
-"""The bytes that a factor has for each pair of columns."""
-_MAKING_ITEMSIZE: Final = 36
-"""The bytes for each pair of columns while a factor is made: moments, their mean, four matrices of f64."""
-_PIECE_ITEMSIZE: Final = 64
-"""The bytes for each number of a piece while it is rounded."""
 
 
 class FactorKey(NamedTuple):
@@ -139,7 +129,7 @@ class Calibration:
             if making is None:
                 making = self._kept[key] = _Making()
             self._kept.move_to_end(key)
-            if len(self._kept) > _KEPT:
+            if len(self._kept) > FACTORS_KEPT:
                 self._kept.popitem(last=False)
         with making.lock:
             if not making.is_made:
@@ -158,23 +148,13 @@ class Calibration:
         """Encode `rows` [n_rows, n] f32 into `out`, as `Rounder.round_rows` does."""
         self._rounder.round_rows(ggml_type, rows, factor, out)
 
-    def memory_bytes(self, widths: Sequence[int]) -> int:
-        """Return the bytes that factors take at most, given the widths of tensors in their order."""
-        sizes = [_FACTOR_ITEMSIZE * width**2 + 4 * HELD_OUT_ROWS * width for width in widths]
-        kept = max((sum(sizes[i : i + _KEPT + 1]) for i in range(len(sizes))), default=0)
-        return kept + _MAKING_ITEMSIZE * max(widths, default=0) ** 2
-
-    def piece_bytes(self, width: int) -> int:
-        """Return the bytes of the rounding of a piece of rows with `width` columns."""
-        return _PIECE_ITEMSIZE * PIECE_ROWS * width
-
     def metadata(self) -> Metadata:
         """Return the keys with which a file says how it was made."""
         effort, info = self.effort, self._moments.info
         return {
             "corral.calibration.method": string("gptq"),
             "corral.calibration.text": string(info.label),
-            "corral.calibration.tokens": uint32((info.chunks - info.held_out_chunks) * info.chunk_size),
+            "corral.calibration.tokens": uint32(info.summed_tokens),
             "corral.calibration.moments": string(_digest(info)),
             "corral.calibration.shrinkage": float32(self._shrinkage),
             "corral.calibration.damping": float32(self._damping),

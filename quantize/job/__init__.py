@@ -3,6 +3,8 @@
 description.py     A model of the Hub before it is downloaded: family, licence, forms, and the sizes of its
                    types.
 ensure_model.py    From a reference to a file that can be served: one that is here, or is made first.
+foresight.py       Foresight: what a calibrated pass would refuse is refused before a text's moments are
+                   collected.
 held_out_check.py  The held-out check of a pass: what lost by calibration is put right before files are
                    published.
 hub_source.py      A checkpoint of the Hub: the files of a repository that are used, and how they are opened.

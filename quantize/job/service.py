@@ -18,7 +18,6 @@ from pathlib import Path
 from models.errors import CheckpointError, QuantizationError
 from models.gguf.projector import PROJECTOR_NUMBERS
 from models.hub.download import DownloadPlan
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
@@ -37,7 +36,7 @@ from quantize.merge.borrowed_output import with_output_of
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.projector import check_numbers, with_projector
-from quantize.plan.types import PLAIN_FTYPES, check_types
+from quantize.plan.types import PLAIN_TYPES, check_types
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
 from quantize.run.pipeline import run
@@ -65,7 +64,7 @@ class QuantizationOutcome:
     files: tuple[WrittenFile, ...] = ()
     """The files that were written, by their final paths."""
     model: StoredModel | None = None
-    """The model in the store; None for files in a folder of the caller's, and for dry runs."""
+    """The model in the store, for a dry run as it is; None for files in a folder of the caller's."""
     download: DownloadPlan | None = None
     memory_bytes: int | None = None
     """The pass takes at most this much memory."""
@@ -125,7 +124,7 @@ def quantize_reference(
     if is_here and not (options.dry_run and resolved.download is None):
         return _outcome(resolved, existing, model)
     if options.dry_run and resolved.download is not None:
-        return _outcome(resolved, existing, None, download=resolved.download)
+        return _outcome(resolved, existing, model, download=resolved.download)
     kernels = kernels or KernelCompiler(store.paths.compiled_dir)
     with _open(resolved) as checkpoint:
         job = _Job(resolved, checkpoint, control, kernels)
@@ -164,14 +163,23 @@ def _require_replaceable(
     choice = request.options.choice
     if model is None or choice is None or choice.calibration is None or request.options.dry_run:
         return
-    wanted = calibration_of(choice.calibration.metadata())
-    rounded = {type_ for type_ in existing if ALL_FTYPES.get(type_) not in PLAIN_FTYPES}
+    require_so_calibrated(request.ref, model, existing, calibration_of(choice.calibration.metadata()))
+
+
+def require_so_calibrated(
+    ref: ModelRef, model: StoredModel, types: Sequence[str], calibration: str | None
+) -> None:
+    """Raise QuantizationError if the store's file of one of the types wasn't rounded by this calibration.
+
+    `calibration`: as `calibration_of` tells it. Files of types that aren't rounded are as they are.
+    """
+    rounded = {type_ for type_ in types if type_ not in PLAIN_TYPES}
     others = [
-        file.type for file in model.manifest.files if file.type in rounded and file.calibration != wanted
+        file.type for file in model.manifest.files if file.type in rounded and file.calibration != calibration
     ]
     if others:
         raise QuantizationError(
-            f"{request.ref} has {' '.join(others)} already, which wasn't calibrated so; --force replaces it "
+            f"{ref} has {' '.join(others)} already, which wasn't calibrated so; --force replaces it "
             "by a calibrated file, and --out DIR writes that beside"
         )
 
@@ -198,6 +206,7 @@ class _Job:
         return replace(
             self._outcome(plan, Publication()),
             existing=existing or request.existing_in_folder(),
+            model=model,
             rounding_seconds=estimate_seconds(plan, request.options.run.n_threads),
         )
 

@@ -57,6 +57,11 @@ class MomentInfo:
         """The tokens of all chunks."""
         return self.chunks * self.chunk_size
 
+    @property
+    def summed_tokens(self) -> int:
+        """The tokens of the chunks that are summed."""
+        return (self.chunks - self.held_out_chunks) * self.chunk_size
+
 
 @dataclass(frozen=True)
 class Place:

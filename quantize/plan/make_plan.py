@@ -87,6 +87,7 @@ def make_plan(
         unused,
         imatrix,
         calibration=choice.calibration,
+        awaits_calibration=choice.awaits_calibration,
     )
 
 

@@ -126,6 +126,13 @@ class QuantizationPlan:
     """The file of the projector, whose tensors are the plan's last."""
     calibration: Calibration | None = None
     """The rounding by whole moments, if there is one."""
+    awaits_calibration: bool = False
+    """The plan tells bytes and memory before its calibration is there."""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """True if tensors are rounded by whole moments, be they there yet or not."""
+        return self.calibration is not None or self.awaits_calibration
 
     @property
     def outputs(self) -> tuple[PlannedFile, ...]:
@@ -148,8 +155,12 @@ class QuantizationPlan:
 
     def calibration_for(self, index: int) -> Calibration | None:
         """Return what rounds tensor number `index`; None for what is encoded plainly: vectors, projectors."""
+        return self.calibration if self.is_rounded(index) else None
+
+    def is_rounded(self, index: int) -> bool:
+        """Tell whether tensor number `index` is rounded by whole moments where its type can be."""
         is_of_projector = self.projector is not None and self.projector.has(index)
-        return None if is_of_projector or len(self.tensors[index].ne) < 2 else self.calibration
+        return self.is_calibrated and not is_of_projector and len(self.tensors[index].ne) > 1
 
     def of_projector_alone(self) -> QuantizationPlan:
         """Return the plan without the model's own tensors and files."""

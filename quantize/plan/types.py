@@ -16,6 +16,8 @@ from quantize.plan.type_recipe import TypeRecipe
 
 PLAIN_FTYPES: Final = tuple(row.ftype for row in TABLE if row.written and row.block_size == 1)
 """The file types in which nothing is quantized, by llama.cpp's number: F32, F16, BF16."""
+PLAIN_TYPES: Final = tuple(name for name, ftype in ALL_FTYPES.items() if ftype in PLAIN_FTYPES)
+"""The types of those files."""
 NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
 """Files of these types need an importance matrix."""
 
@@ -27,13 +29,19 @@ class TypeChoice:
     `imatrix`: some types are encoded better with it, some only with it; the moments' diagonal, where there is
     a `calibration` and no matrix is given. `recipes`: types of the user's own, each with a type for every
     tensor. `overrides`: ggml types by the names of tensors. `calibration`: rounds by whole moments where it
-    can.
+    can. `awaits_calibration`: a calibration will be there when tensors are made; until then only plans are.
     """
 
     imatrix: ImportanceMatrix | None = None
     recipes: tuple[TypeRecipe, ...] = ()
     overrides: Mapping[str, int] = field(default_factory=dict)
     calibration: Calibration | None = None
+    awaits_calibration: bool = False
+
+    @property
+    def has_importance(self) -> bool:
+        """True if the importance of columns is known when tensors are encoded."""
+        return self.imatrix is not None or self.awaits_calibration
 
     def __post_init__(self) -> None:
         if self.calibration is not None and self.imatrix is None:
@@ -47,7 +55,7 @@ def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
     if not types:
         raise QuantizationError(f"no type was asked for; known are {' '.join(known)}")
     for type_ in types:
-        if type_ in NEEDS_IMATRIX and choice.imatrix is None:
+        if type_ in NEEDS_IMATRIX and not choice.has_importance:
             raise QuantizationError(
                 f"{type_} needs an importance matrix, without which it is ruinous; give one with --imatrix "
                 "(made by corral imatrix), or choose Q2_K or larger"
@@ -74,7 +82,7 @@ def tensor_types(
     if recipe is not None:
         recipe.check_fits([name for name, _, _ in as_converted])
         overrides |= {name: GGML_TYPES[kind] for name, kind in recipe.types.items()}
-    if choice.imatrix is None and not overrides:
+    if not choice.has_importance and not overrides:
         return ftype, type_plan(description, ftype, as_converted)
-    with_imatrix = choice.imatrix is not None and ftype not in PLAIN_FTYPES
+    with_imatrix = choice.has_importance and ftype not in PLAIN_FTYPES
     return ftype, type_plan(description, ftype, as_converted, imatrix=with_imatrix, overrides=overrides)

@@ -17,6 +17,9 @@ from typing import Final
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import row_size
+from quantize.calibration.forms import form_of
+from quantize.calibration.memory import factors_bytes, piece_bytes
+from quantize.calibration.rounding import NORMAL_EFFORT
 from quantize.checkpoint.source import TensorSource
 from quantize.kernels.compiler import MEMORY_BYTES, WORTH_ELEMENTS
 from quantize.kernels.k_quants import TYPES
@@ -50,7 +53,7 @@ def bounds_for(
     Raises QuantizationError, saying what is needed, when not even one thread fits.
     """
     held = BASE_BYTES + plan_bytes(plan) + source.memory_bytes + factor_bytes(plan)
-    is_calibrated = plan.calibration is not None
+    is_calibrated = plan.is_calibrated
     for compiled in (True, False) if worth_compiling(plan) else (False,):
         for n_threads in range(max(1, threads), 0, -1):
             for elements in (BLOCK_ELEMENTS, *_SMALLER_BLOCKS):
@@ -71,21 +74,18 @@ def worth_compiling(plan: QuantizationPlan) -> bool:
         tensor.n_elements * len(TYPES.intersection(_kinds(plan, index)))
         for index, tensor in enumerate(plan.tensors)
     )
-    times = 1 if plan.calibration is None else 1 + len(plan.calibration.effort.searches)
+    times = 1 + len(NORMAL_EFFORT.searches) if plan.is_calibrated else 1
     return elements * times >= WORTH_ELEMENTS
 
 
 def factor_bytes(plan: QuantizationPlan) -> int:
     """Return the bytes of the factors that a calibration holds at most."""
-    calibration = plan.calibration
-    if calibration is None:
-        return 0
     widths = [
         tensor.n_per_row
         for index, tensor in enumerate(plan.tensors)
-        if plan.calibration_for(index) is not None and any(map(calibration.takes, plan.types_of(index)))
+        if plan.is_rounded(index) and any(map(form_of, plan.types_of(index)))
     ]
-    return calibration.memory_bytes(widths)
+    return factors_bytes(widths) if widths else 0
 
 
 def plan_bytes(plan: QuantizationPlan) -> int:
@@ -97,15 +97,14 @@ def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: in
     """Return the bytes that a thread holds at most, over all tensors."""
     largest = 0
     for index, tensor in enumerate(plan.tensors):
-        calibration = plan.calibration_for(index)
-        is_calibrated = calibration is not None
+        is_calibrated = plan.is_rounded(index)
         rows = min(rows_per_block(tensor, block_elements, is_calibrated=is_calibrated), tensor.n_rows)
         elements = rows * tensor.n_per_row
         itemsize = 2 * source_itemsize(source, tensor.sources) + source.working_itemsize
         read = elements * itemsize
         piece = 4 * min(elements, max(PIECE_ELEMENTS, tensor.n_per_row))
         encoded = sum(rows * row_size(kind, tensor.n_per_row) for kind in _kinds(plan, index))
-        rounding = calibration.piece_bytes(tensor.n_per_row) if calibration is not None else 0
+        rounding = piece_bytes(tensor.n_per_row) if is_calibrated else 0
         largest = max(largest, read + piece + encoded + rounding)
     return largest
 

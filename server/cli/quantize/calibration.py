@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,12 @@ from models.errors import ConfigError
 from models.gguf.info import read_gguf_info
 from models.machine.hardware import available_cores
 from models.reference import ModelRef
+from models.store.atomic_write import disk_errors
 from quantize.calibration.calibration import Calibration
 from quantize.calibration.texts import DEFAULT_LABEL, default_text
 from quantize.evaluate.windows import TextPlan, read_text
+from quantize.job.foresight import Foresight, TextToCollect
+from quantize.job.held_out_check import HeldOutCheck
 from quantize.kernels.compiler import KernelCompiler
 from quantize.moments.collect import MomentMeans
 from quantize.moments.file import MomentFile, read_moments
@@ -45,15 +48,27 @@ class CalibrateOptions:
     memory_bytes: int | None
 
 
-@contextmanager
-def calibration(ref: ModelRef, options: CalibrateOptions, kernels: KernelCompiler) -> Iterator[Calibration]:
-    """Yield the calibration of a model; its file is open in the block.
+Foresee = Callable[[TextToCollect], Foresight]
+"""A function that looks ahead at the pass, and raises what it would refuse."""
 
-    Raises ConfigError: no file, or one with another text's moments in the way; QuantizationError: no numba,
-    or no moments; and what collecting, and making the 16-bit file, raise.
+
+@contextmanager
+def calibration(
+    ref: ModelRef, options: CalibrateOptions, kernels: KernelCompiler, foresee: Foresee, check: HeldOutCheck
+) -> Iterator[Calibration | None]:
+    """Yield the calibration of a model; its file is open in the block. None: all is here, so calibrated.
+
+    Where moments have to be collected, what can be refused is refused before. Raises ConfigError: no file,
+    or one with another text's moments in the way, or too short a text of the `check`; QuantizationError: no
+    numba, or no moments; and what `foresee`, collecting, and making the 16-bit file raise.
     """
+    kernels.feedback()
     file = Path(options.file)
-    path = file if options.file != DEFAULT and _is_gguf(file) else _collected(ref, options)
+    is_file = options.file != DEFAULT and _is_gguf(file)
+    path = file if is_file else _collected(ref, options, foresee, check)
+    if path is None:
+        yield None
+        return
     with read_moments(path) as moments:
         yield Calibration(moments, kernels)
 
@@ -74,20 +89,30 @@ def _is_gguf(path: Path) -> bool:
         raise ConfigError(f"{path} can't be read: {error.strerror or error}; check the path") from error
 
 
-def _collected(ref: ModelRef, options: CalibrateOptions) -> Path:
-    """Return the path of a text's moments, which are collected unless they are there."""
+def _collected(
+    ref: ModelRef, options: CalibrateOptions, foresee: Foresee, check: HeldOutCheck
+) -> Path | None:
+    """Return the path of a text's moments, which are collected unless they are there; None: no need."""
     label, text = text_of(options.file)
-    model = model_file(str(ref.with_type("F16")), "F16").path
     target = options.out / f"{ref.name.rsplit('/', 1)[-1]}.moments.gguf"
-    if target.exists():
+    is_there, plan = target.exists(), TextPlan(text, n_chunks=CHUNKS)
+    seen = None if is_there else foresee(TextToCollect(label, plan))
+    if seen is not None and not seen.is_needed:
+        return None
+    model = model_file(str(ref.with_type("F16")), "F16").path
+    if is_there:
         with read_moments(target) as moments:
             _check_same(moments, target, text, model)
         say(f"moments as {target} has them")
         return target
-    options.out.mkdir(parents=True, exist_ok=True)
+    if seen is not None and not seen.is_planned:  # now its weights are here
+        foresee(TextToCollect(label, plan))
+    check.require_text(model)
+    with disk_errors(f"write {target.name}", options.out, "--out"):
+        options.out.mkdir(parents=True, exist_ok=True)
     collect(
         model,
-        TextPlan(text, n_chunks=CHUNKS),
+        plan,
         target,
         label=label,
         means=MomentMeans(options.threads or available_cores(), memory_bytes=options.memory_bytes),

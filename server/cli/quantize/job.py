@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from models.paths import Paths
@@ -17,17 +18,21 @@ from quantize.control import JobControl
 from quantize.evaluate.files import Subject
 from quantize.evaluate.report import Report
 from quantize.evaluate.service import with_figures
+from quantize.job.foresight import Foresight, TextToCollect, foresee
+from quantize.job.held_out_check import HeldOutCheck
 from quantize.job.publish import write_card
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import QuantizationOutcome, quantize_reference
 from quantize.kernels.compiler import KernelCompiler
+from quantize.plan.type_recipe import TypeRecipe
+from quantize.plan.types import TypeChoice
 from server.cli.console import print_json, say
 from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report
 from server.cli.progress import byte_progress, count_progress
 from server.cli.quantize.calibration import CalibrateOptions, calibration
 from server.cli.quantize.held_out import CheckFlags
 from server.cli.quantize.report import document_of, print_document
-from server.cli.quantize.type_choice import TypeOptions, type_choice
+from server.cli.quantize.type_choice import GivenChoice, TypeOptions, type_choice
 
 
 @dataclass(frozen=True)
@@ -59,40 +64,56 @@ class QuantizeJob:
 
     def _quantize(self) -> tuple[QuantizationOutcome, float]:
         """Return the outcome, and the seconds that it took once types were decided."""
-        own_types = [self.ref.type] if self.ref.type else []
-        named = [*own_types, *map(canonical_type, self.types)]
+        given = self.type_options.read(self.ref)
         store = ModelStore(Paths.from_environment())
         kernels = KernelCompiler(store.paths.compiled_dir)
         counted = JobControl(counter=count_progress)
         held_out = self.check.check(is_calibrated=self.type_options.calibrate is not None)
-        with self._calibration(kernels) as calibration:
-            choice = type_choice(self.ref, self.type_options, store, counted, kernels, calibration)
+        with self._calibration(store, kernels, given, held_out) as calibration:
+            choice = type_choice(self.ref, self.type_options, given, store, counted, kernels, calibration)
             options = replace(self.options, choice=choice, held_out=held_out)
-            return self._carry_out(options, named, store, kernels)
+            return self._carry_out(options, store, kernels)
 
     @contextmanager
-    def _calibration(self, kernels: KernelCompiler) -> Iterator[Calibration | None]:
-        """Yield the calibration, if one is wanted."""
+    def _calibration(
+        self, store: ModelStore, kernels: KernelCompiler, given: GivenChoice, check: HeldOutCheck | None
+    ) -> Iterator[Calibration | None]:
+        """Yield the calibration, if one is wanted and something is left to be made."""
         file = self.type_options.calibrate
-        if file is None:
+        if file is None or check is None:
             yield None
             return
         run = self.options.run
         out = self.options.out_dir or Path()
         wanted = CalibrateOptions(file, out, self.type_options.threads, run.memory_bytes)
-        with calibration(self.ref, wanted, kernels) as opened:
+        with calibration(self.ref, wanted, kernels, partial(self._foresee, store, given), check) as opened:
             yield opened
 
+    def _foresee(self, store: ModelStore, given: GivenChoice, text: TextToCollect) -> Foresight:
+        """Look ahead at the types that are known before a search; a dry run refuses nothing."""
+        types = self._types(given.recipes, has_default=given.budget is None)
+        if not types or self.options.dry_run:
+            return Foresight(is_needed=True, is_planned=True)
+        options = replace(self.options, choice=TypeChoice(given.imatrix, given.recipes))
+        seen = foresee(self.ref.with_type(None), types, store=store, options=options, text=text)
+        return replace(seen, is_needed=seen.is_needed or given.budget is not None)
+
+    def _types(self, recipes: Sequence[TypeRecipe], *, has_default: bool = True) -> tuple[str, ...]:
+        """Return the types that are asked for, those of recipes last; the usual ones where there are none."""
+        own = [self.ref.type] if self.ref.type else []
+        named = [*own, *map(canonical_type, self.types), *(recipe.name for recipe in recipes)]
+        return tuple(dict.fromkeys(named)) or (DEFAULT_TYPES if has_default else ())
+
     def _carry_out(
-        self, options: QuantizeOptions, named: Sequence[str], store: ModelStore, kernels: KernelCompiler
+        self, options: QuantizeOptions, store: ModelStore, kernels: KernelCompiler
     ) -> tuple[QuantizationOutcome, float]:
         """Return the outcome of the pass, and the seconds that it took."""
-        recipes = [recipe.name for recipe in options.choice.recipes] if options.choice is not None else []
+        recipes = options.choice.recipes if options.choice is not None else ()
         began = time.monotonic()
         with byte_progress("download") as downloaded, byte_progress("quantize") as quantized:
             outcome = quantize_reference(
                 self.ref.with_type(None),
-                tuple(dict.fromkeys([*named, *recipes])) or DEFAULT_TYPES,
+                self._types(recipes),
                 store=store,
                 options=options,
                 control=JobControl(

@@ -25,7 +25,7 @@ from quantize.imatrix.file import read_imatrix
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.kernels.compiler import KernelCompiler
 from quantize.plan.plan import PlannedFile
-from quantize.plan.type_recipe import read_type_recipe
+from quantize.plan.type_recipe import TypeRecipe, read_type_recipe
 from quantize.plan.types import TypeChoice
 from server.cli.console import say, size
 from server.cli.model_files import model_file, plain_file
@@ -59,6 +59,16 @@ class TypeOptions:
     out: Path | None = None
     threads: int | None = None
 
+    def read(self, ref: ModelRef) -> GivenChoice:
+        """Read what is named here, before anything is computed. Raises ConfigError, QuantizationError."""
+        budget = self.budget()
+        return GivenChoice(
+            budget,
+            None if self.imatrix is None else read_imatrix(self.imatrix),
+            () if self.recipe is None else (read_type_recipe(self.recipe),),
+            None if budget is None else self._trial_text(ref),
+        )
+
     def budget(self) -> Callable[[PlannedFile], Budget] | None:
         """Return the budget of the requested size; None if none is requested. Raises ConfigError."""
         if sum([self.target_size is not None, self.target_bpw is not None, self.fit, bool(self.recipe)]) > 1:
@@ -73,10 +83,31 @@ class TypeOptions:
             else None
         )
 
+    def _trial_text(self, ref: ModelRef) -> tuple[str, str]:
+        """Return the text on which types are tried, and its name. Raises ConfigError: none was given."""
+        if self.text is None and self.calibrate is not None:
+            return default_text(), DEFAULT_LABEL
+        if self.text is None and ref.kind != "demo":
+            raise ConfigError(
+                "choosing types for a size needs a text to try them on; give one with --text FILE"
+            )
+        return read_text(plain_file(self.text or DEMO_TEXT)), str(self.text or DEMO_TEXT.name)
+
+
+@dataclass(frozen=True)
+class GivenChoice:
+    """The files that options of types name, read. `trial_text`: with its name, where there is a budget."""
+
+    budget: Callable[[PlannedFile], Budget] | None
+    imatrix: ImportanceMatrix | None
+    recipes: tuple[TypeRecipe, ...]
+    trial_text: tuple[str, str] | None
+
 
 def type_choice(
     ref: ModelRef,
     options: TypeOptions,
+    given: GivenChoice,
     store: ModelStore,
     control: JobControl,
     kernels: KernelCompiler,
@@ -88,48 +119,25 @@ def type_choice(
 
     Raises ConfigError, QuantizationError, and what making the 16-bit file raises.
     """
-    budget = options.budget()
-    imatrix = read_imatrix(options.imatrix) if options.imatrix is not None else None
-    if options.recipe is not None:
-        return TypeChoice(imatrix, (read_type_recipe(options.recipe),), calibration=calibration)
-    if budget is None:
-        without = imatrix is None and calibration is None
-        return None if without else TypeChoice(imatrix, calibration=calibration)
-    search = _search(ref, options, budget, imatrix, calibration)
-    result = search_types(search, store, control, kernels)
-    _report(result)
-    return result.choice
-
-
-def _search(
-    ref: ModelRef,
-    options: TypeOptions,
-    budget: Callable[[PlannedFile], Budget],
-    imatrix: ImportanceMatrix | None,
-    calibration: Calibration | None,
-) -> TypeSearch:
-    text, label = _trial_text(ref, options, is_calibrated=calibration is not None)
-    return TypeSearch(
+    if given.trial_text is None or given.budget is None:
+        is_given = given.imatrix is not None or calibration is not None or bool(given.recipes)
+        return TypeChoice(given.imatrix, given.recipes, calibration=calibration) if is_given else None
+    text, label = given.trial_text
+    search = TypeSearch(
         ref=ref,
         sixteen_bits=model_file(str(ref.with_type("F16")), "F16").path,
         text=text,
         text_label=label,
-        budget=budget,
+        budget=given.budget,
         out_dir=options.out or Path(),
-        imatrix=imatrix,
+        imatrix=given.imatrix,
         calibration=calibration,
         max_probes=options.probes or DEFAULT_PROBES,
         threads=options.threads,
     )
-
-
-def _trial_text(ref: ModelRef, options: TypeOptions, *, is_calibrated: bool) -> tuple[str, str]:
-    """Return the text on which types are tried, and its name. Raises ConfigError: none was given."""
-    if options.text is None and is_calibrated:
-        return default_text(), DEFAULT_LABEL
-    if options.text is None and ref.kind != "demo":
-        raise ConfigError("choosing types for a size needs a text to try them on; give one with --text FILE")
-    return read_text(plain_file(options.text or DEMO_TEXT)), str(options.text or DEMO_TEXT.name)
+    result = search_types(search, store, control, kernels)
+    _report(result)
+    return result.choice
 
 
 def _budget_of_memory(base: PlannedFile, ctx: int, type_k: KVType, type_v: KVType) -> Budget:

@@ -64,6 +64,7 @@ def pico(home: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def flags(tmp_path: Path) -> list[str]:
     (text := tmp_path / "mine.txt").write_text(TEXT[:3600])
+    (tmp_path / "mine.txt.short").write_text("short")
     (held_out := tmp_path / "other.txt").write_text(FOREIGN)
     return ["--held-out", str(held_out), "--threads", "1", "--calibrate", str(text)]
 
@@ -75,6 +76,11 @@ def test_a_calibrated_file_beside_a_plain_one(
     out = tmp_path / "out"
     four = ["quantize", str(pico), "--type", "Q4_0"]
     document(corral, *four)
+    refused = corral(*four, *flags)
+    assert "--force replaces it" in refused.stderr
+    too_short = corral(*four, *flags, "--held-out", flags[-1] + ".short", "--out", str(out))
+    assert "give a longer text with --held-out" in too_short.stderr
+    assert not list(tmp_path.rglob("*.moments.gguf")), "refused before anything was collected"
     made = document(corral, *four, *flags, "--out", str(out))
     again = corral(*four, *flags[:-1], str(out / "pico.moments.gguf"))
     assert "--force replaces it" in again.stderr
