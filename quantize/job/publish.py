@@ -3,12 +3,14 @@
 work folder     the files being written, `journal` (what of them is whole), and whose work it is
 interrupted     by Ctrl-C, a cancellation, a broken connection, a kill: the folder stays, and the next run
                 of the same plan over the same source goes on with it
-any other end   the folder goes: with an error that the next run would meet again, or a full disk
+a full disk     the same, if the pass is calibrated: it took hours, not minutes
+any other end   the folder goes: with an error that the next run would meet again
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from typing import Final
 
 from models.errors import DiskFull, DownloadCorrupt, HubError, QuantizationError
 from models.gguf.info import read_gguf_info
-from models.store.atomic_write import disk_errors, fsync_folder, write_atomically
+from models.store.atomic_write import disk_errors, fsync_folder, is_full, write_atomically
 from models.store.manifest import Manifest
 from models.store.store import StoredModel
 from quantize.control import Cancelled
@@ -28,6 +30,8 @@ from quantize.plan.plan import PlannedFile, QuantizationPlan
 from quantize.plan.split import PlannedPart, output_paths, parts
 from quantize.run.journal import JOURNAL_NAME, Journal, key_of
 from quantize.run.writer import WrittenFile, allocated_bytes
+
+_log = logging.getLogger("corral.quantize")
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, Cancelled, HubError)
 """After one of these errors, the next run goes on where the work ended."""
@@ -76,8 +80,8 @@ def publish_to_store(resolved: ResolvedSource, plan: QuantizationPlan, write: Wr
         staging.keep = False
         try:
             written = write(plan, paths, journal)
-        except INTERRUPTIONS as error:
-            staging.keep = _worth_keeping(error, journal)
+        except (*INTERRUPTIONS, OSError) as error:
+            staging.keep = _worth_keeping(error, plan, journal)
             raise
         _verify_all(written, plan)
         (staging.path / JOURNAL_NAME).unlink()
@@ -102,7 +106,7 @@ def publish_to_folder(resolved: ResolvedSource, plan: QuantizationPlan, write: W
     free, needed = request.free_bytes(), _needed_bytes(plan, hidden)
     if needed > free:
         raise DiskFull(f"{folder} has {free:,} bytes free and {needed:,} are needed; free some")
-    with disk_errors(f"write {request.ref.name}", folder), request.store.lock(request.ref):
+    with disk_errors(f"write {request.ref.name}", folder, "--out"), request.store.lock(request.ref):
         hidden.mkdir(parents=True, exist_ok=True)
         paths = [hidden / final.name for final in finals]
         journal = open_journal(hidden, key, layouts, output_paths(paths, layouts))
@@ -115,8 +119,8 @@ def publish_to_folder(resolved: ResolvedSource, plan: QuantizationPlan, write: W
             manifest = manifest_of(request.ref.name, resolved.source, plan, files, inputs)
             write_card(manifest, files[0].path)
             fsync_folder(folder)
-        except INTERRUPTIONS as error:
-            keep = _worth_keeping(error, journal)
+        except (*INTERRUPTIONS, OSError) as error:
+            keep = any(hidden.glob("*.gguf")) and _worth_keeping(error, plan, journal)
             raise
         finally:
             if not keep:
@@ -169,9 +173,17 @@ def _verify_all(written: Sequence[WrittenFile], plan: QuantizationPlan) -> None:
         verify(file, planned)
 
 
-def _worth_keeping(error: BaseException, journal: Journal) -> bool:
-    """True unless nothing was done, or weights came corrupt: they may be in any tensor."""
-    return bool(journal.done) and not isinstance(error, DownloadCorrupt)
+def _worth_keeping(error: BaseException, plan: QuantizationPlan, journal: Journal) -> bool:
+    """True unless nothing was done, or weights came corrupt: they may be in any tensor.
+
+    Files that don't work are an end unless the disk is full, and what was done took long.
+    """
+    if isinstance(error, OSError) and not (is_full(error) and plan.is_calibrated):
+        return False
+    is_kept = bool(journal.done) and not isinstance(error, DownloadCorrupt)
+    if is_kept and isinstance(error, OSError):
+        _log.warning("the disk is full; what is done is kept, and the same command goes on with it")
+    return is_kept
 
 
 def _needed_bytes(plan: QuantizationPlan, folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 It is hidden beside its target:
 
-    .NAME.part      the file itself, with the inputs that are done at their places
+    .NAME.part      the file itself, with the inputs that are done at their places; its room is taken at once
     .NAME.journal   which those are, by number; they are on the disk
     .NAME.sums      the sums of the inputs in work, as they were between two products: a line of JSON, arrays
     .NAME.lock      held by the process that writes
@@ -154,7 +154,7 @@ class MomentDraft(Closing):
             self._journal_path.unlink(missing_ok=True)
             self._check_room()
         self._file = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        os.ftruncate(self._file, self._layout.size_bytes)
+        os.posix_fallocate(self._file, 0, self._layout.size_bytes)
         self._pwrite(self._layout.header, 0)
         os.fsync(self._file)
         self._journal = Journal(self._journal_path, self._key)

@@ -40,9 +40,12 @@ class Journal:
     def __init__(self, path: Path, key: str) -> None:
         """Read what is there if it has the same `key`; else begin an empty journal. Raises OSError."""
         self._path, self._key = path, key
-        self.done: set[int] = _read(path, key)
+        self.done, n_bytes = _read(path, key)
         self._taken_back: set[int] = set()
-        path.write_bytes(self._whole())  # a line that was cut short must not be continued
+        if n_bytes:
+            os.truncate(path, n_bytes)  # a line that was cut short must not be continued
+        else:
+            path.write_bytes(self._whole())
 
     def add(self, tensors: Iterable[int]) -> None:
         """Note that these tensors are on the disk; return when the note is there too. Raises OSError."""
@@ -135,16 +138,20 @@ def key_of(path: Path) -> str | None:
         return None
 
 
-def _read(path: Path, key: str) -> set[int]:
-    if key_of(path) != key:
-        return set()
+def _read(path: Path, key: str) -> tuple[set[int], int]:
+    """Return the tensors of a journal's whole lines, and the bytes of these; none if it has another key."""
     done: set[int] = set()
-    for line in path.read_bytes().split(b"\n")[1:-1]:
+    lines = path.read_bytes().split(b"\n")[:-1] if key_of(path) == key else []
+    if not lines:
+        return done, 0
+    n_bytes = len(lines[0]) + 1
+    for line in lines[1:]:
         try:
             done.update(msgspec.json.decode(line, type=_Line).tensors)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             break
-    return done
+        n_bytes += len(line) + 1
+    return done, n_bytes
 
 
 def _encoded(struct: msgspec.Struct) -> bytes:
