@@ -140,6 +140,11 @@ class Calibration:
                 self._lacking.setdefault(name, {})[matrix] = making.reason
         return making.factor
 
+    def forget_factors(self) -> None:
+        """Free the factors that are kept; they are made again for whoever asks."""
+        with self._lock:
+            self._kept.clear()
+
     def key(self, name: str, matrix: int = 0) -> FactorKey:
         """Return which factor a tensor's matrix is rounded by."""
         return FactorKey(self._moments.inputs.get(name, name), matrix, _READS_SINK.search(name) is not None)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -79,18 +79,18 @@ class TensorEncoder(Closing):
         """
         if not self._takes(tensor, ggml_type):
             return self.plain_values(tensor, ggml_type)
+        out = replace(tensor, rows=np.empty_like(tensor.rows))
         with one_blas_thread():
-            matrices = [
-                self._matrix(tensor, matrix, ggml_type, self._factor(tensor, matrix))
-                for matrix in range(tensor.n_matrices)
-            ]
-        return np.concatenate(matrices)
+            for matrix in range(tensor.n_matrices):
+                self._write(tensor, out, matrix, ggml_type, self._factor(tensor, matrix))
+        return out.rows
 
     def plain_values(self, tensor: Tensor, ggml_type: int) -> Floats:
         """Return the tensor's rows as a pass without calibration, but by the same importance, has them."""
-        return np.concatenate(
-            [self._matrix(tensor, matrix, ggml_type, None) for matrix in range(tensor.n_matrices)]
-        )
+        out = replace(tensor, rows=np.empty_like(tensor.rows))
+        for matrix in range(tensor.n_matrices):
+            self._write(tensor, out, matrix, ggml_type, None)
+        return out.rows
 
     def losses(self, tensor: Tensor, ggml_types: Sequence[int]) -> list[float]:
         """Return the weighted sum of squared errors of the whole tensor, for each type.
@@ -123,14 +123,16 @@ class TensorEncoder(Closing):
         sums = [sum(parts[first : first + len(starts)]) for first in range(0, len(parts), len(starts))]
         return [total * len(all_rows) / len(rows) for total in sums]
 
-    def _matrix(self, tensor: Tensor, matrix: int, ggml_type: int, factor: Factor | None) -> Floats:
-        """Return one matrix as a type has it, in the pieces in which a pass rounds it."""
-        rows, weights = tensor.matrix(matrix), self._weights(tensor, matrix)
-        pieces = [
-            _Piece(rows[start : start + PIECE_ROWS], weights, factor)
-            for start in range(0, len(rows), PIECE_ROWS)
-        ]
-        return np.concatenate(list(self._pool.map(lambda piece: self._encoded(piece, ggml_type), pieces)))
+    def _write(self, tensor: Tensor, out: Tensor, matrix: int, ggml_type: int, factor: Factor | None) -> None:
+        """Put one matrix as a type has it into `out`, in the pieces in which a pass rounds it."""
+        rows, made, weights = tensor.matrix(matrix), out.matrix(matrix), self._weights(tensor, matrix)
+
+        def write(start: int) -> None:
+            part = slice(start, start + PIECE_ROWS)
+            made[part] = self._encoded(_Piece(rows[part], weights, factor), ggml_type)
+
+        for _ in self._pool.map(write, range(0, len(rows), PIECE_ROWS)):
+            pass
 
     def _encoded(self, piece: _Piece, ggml_type: int) -> Floats:
         """Return the piece's rows as the type has them."""

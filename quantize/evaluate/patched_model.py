@@ -100,13 +100,18 @@ class PatchedModel(Closing):
 def _cut(model: Model, plans: Sequence[TextPlan]) -> tuple[Windows, tuple[int, ...]]:
     """Return the windows of all texts, as many of each as there is room for, and how many each has."""
     cut = [cut_windows(model, plan) for plan in plans]
-    most = max(_LEAST_WINDOWS, _KEPT_BYTES // (cut[0].n_scored * model.vocab.n_tokens * 4 * len(plans)))
+    most = most_windows(cut[0].n_scored, model.vocab.n_tokens, len(plans))
     cut = [
         windows if len(windows) <= most else cut_windows(model, replace(plan, n_chunks=most))
         for windows, plan in zip(cut, plans, strict=True)
     ]
     tokens = np.concatenate([windows.tokens for windows in cut])
     return Windows(tokens, cut[0].bos), tuple(map(len, cut))
+
+
+def most_windows(n_scored: int, n_vocab: int, n_texts: int) -> int:
+    """Return how many windows of each text are looked at at most: their predictions are kept."""
+    return max(_LEAST_WINDOWS, _KEPT_BYTES // (n_scored * n_vocab * 4 * n_texts))
 
 
 def _find_weights(model: Model, windows: Windows, source: GGUFSource, threads: int) -> Mapping[str, Weight]:

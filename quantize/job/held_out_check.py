@@ -15,16 +15,17 @@ from typing import Final
 
 from models.errors import ConfigError, CorralError
 from models.gguf.info import read_gguf_info
-from models.machine.fit import format_bytes
+from models.machine.fit import ModelFile, format_bytes
 from models.machine.host_memory import memory
 from quantize.calibration.calibration import Calibration
-from quantize.calibration.held_out import HeldOutModel, HeldOutText, require_windows
+from quantize.calibration.held_out import CHECK_CHUNKS, HeldOutModel, HeldOutText, require_windows
 from quantize.calibration.rounding import QuantizeRows
 from quantize.calibration.verdict import Verdict
 from quantize.control import JobControl
 from quantize.plan.plan import PlannedFile, QuantizationPlan
 from quantize.plan.types import TypeChoice
 from quantize.run.journal import Journal
+from quantize.run.memory_budget import memory_of_check
 from quantize.run.writer import WrittenFile
 
 CHECK_CTX: Final = 256
@@ -73,6 +74,10 @@ class HeldOutCheck:
         figures = {verdict.type: verdict.quality() for verdict in verdicts}
         return [replace(file, quality=figures.get(file.type)) for file in written], tuple(verdicts)
 
+    def memory_bytes(self, plan: QuantizationPlan, model: ModelFile) -> int:
+        """Return the bytes that the program takes while files are compared with the 16-bit `model`."""
+        return memory_of_check(plan, model, n_texts=len(self.texts), n_windows=CHECK_CHUNKS, n_ctx=self.n_ctx)
+
     def require_text(self, sixteen_bits: Path) -> None:
         """Raise ConfigError if a text is too short for this model: before a pass, not behind it."""
         require_windows(sixteen_bits, self.texts, self.n_ctx)
@@ -84,14 +89,15 @@ class HeldOutCheck:
                 "the model's 16-bit file, to compare with, isn't here; make it with --type F16, and then "
                 "these files again with --force"
             )
-        needed, room = read_gguf_info(sixteen_bits).size_bytes, memory().available_bytes
-        if work.memory_bytes is not None:
-            room = min(room, work.memory_bytes)
+        needed = self.memory_bytes(work.plan, read_gguf_info(sixteen_bits))
+        room = room_for_check(work.memory_bytes)
         if needed > room:
             raise ConfigError(
-                f"the 16-bit model takes {format_bytes(needed)} of memory and may take {format_bytes(room)}; "
-                "compare this file with a plain one by corral evaluate, which takes less"
+                f"the check takes {format_bytes(needed)} of memory, with the 16-bit model, and may take "
+                f"{format_bytes(room)}; compare this file with a plain one by corral evaluate, which takes "
+                "less"
             )
+        work.calibration.forget_factors()
         return HeldOutModel(
             sixteen_bits,
             self.texts,
@@ -100,6 +106,12 @@ class HeldOutCheck:
             threads=work.threads,
             quantize_rows=work.quantize_rows,
         )
+
+
+def room_for_check(memory_bytes: int | None) -> int:
+    """Return the bytes that a check may take: what is free, and no more than the job may use."""
+    free = memory().available_bytes
+    return free if memory_bytes is None else min(free, memory_bytes)
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class CalibratedPass:
         places = {tensor.name: file.first + place for place, tensor in enumerate(file.tensors)}
         for kind in verdict.fallen:
             for name in kind.tensors:
-                self._calibration.exclude([name], kind.reason, file.type_of(places[name]))
+                self.calibration.exclude([name], kind.reason, file.type_of(places[name]))
         return {places[name] for kind in verdict.fallen for name in kind.tensors}
 
     def remake(self, tensors: set[int], written: Sequence[WrittenFile]) -> Sequence[WrittenFile]:
@@ -142,7 +154,7 @@ class CalibratedPass:
         return self.make_again()
 
     @property
-    def _calibration(self) -> Calibration:
+    def calibration(self) -> Calibration:
         assert self.choice.calibration is not None, "nothing is calibrated"
         return self.choice.calibration
 
@@ -151,5 +163,5 @@ class CalibratedPass:
             tensor.name
             for index, tensor in enumerate(file.tensors, file.first)
             if self.plan.calibration_for(index) is not None
-            and self._calibration.takes(tensor.ggml_type, tensor.name)
+            and self.calibration.takes(tensor.ggml_type, tensor.name)
         )

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from models.errors import CheckpointError, QuantizationError
+from models.gguf.info import read_gguf_info
 from models.gguf.projector import PROJECTOR_NUMBERS
 from models.hub.download import DownloadPlan
 from models.quantization_types import DEFAULT_TYPES
@@ -26,7 +27,7 @@ from quantize.calibration.estimate import estimate_seconds
 from quantize.calibration.verdict import Verdict
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.control import JobControl
-from quantize.job.held_out_check import CalibratedPass, MakeAgain
+from quantize.job.held_out_check import CalibratedPass, MakeAgain, room_for_check
 from quantize.job.provenance import calibration_of
 from quantize.job.publish import Publication, Write, publish_to_folder, publish_to_store
 from quantize.job.request import QuantizeOptions, QuantizeRequest
@@ -35,6 +36,7 @@ from quantize.kernels.compiler import KernelCompiler
 from quantize.merge.borrowed_output import with_output_of
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
+from quantize.plan.planned_model import PlannedModel
 from quantize.plan.projector import check_numbers, with_projector
 from quantize.plan.types import PLAIN_TYPES, check_types
 from quantize.run.journal import Journal
@@ -68,6 +70,10 @@ class QuantizationOutcome:
     download: DownloadPlan | None = None
     memory_bytes: int | None = None
     """The pass takes at most this much memory."""
+    check_bytes: int | None = None
+    """The held-out check takes this much; None where there is none, or no 16-bit file to compare with."""
+    check_room: int = 0
+    """The check is left out where it takes more than this much."""
     rounding_seconds: float | None = None
     """A dry run's estimate of the seconds that a calibration's rounding takes; None where there is none."""
     resumed: int = 0
@@ -83,6 +89,12 @@ class QuantizationOutcome:
     def fits(self) -> bool:
         """True if there is room on the disk for what is planned and isn't there yet."""
         return self.missing_bytes <= self.free_bytes
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most memory that the job takes: the pass, or then the check, if that is made."""
+        is_made = self.check_bytes is not None and self.check_bytes <= self.check_room
+        return self.memory_bytes if not is_made else max(self.memory_bytes or 0, self.check_bytes or 0)
 
     @property
     def missing_bytes(self) -> int:
@@ -293,6 +305,18 @@ class _Job:
         self.verdicts[:] = verdicts
         return written
 
+    def _check_bytes(self, plan: QuantizationPlan) -> int | None:
+        """Return the bytes that the held-out check takes, beside the 16-bit file that is here or is made."""
+        check, path = self.resolved.request.options.held_out, self.resolved.sixteen_bits
+        if check is None or not plan.is_calibrated:
+            return None
+        if path is not None:
+            return check.memory_bytes(plan, read_gguf_info(path))
+        made = next((file for file in plan.files if file.type in SIXTEEN_BITS), None)
+        if made is None or self.resolved.streamed is not None:
+            return None
+        return check.memory_bytes(plan, PlannedModel(made))
+
     def _outcome(
         self, plan: QuantizationPlan, publication: Publication, verified: tuple[str, ...] = ()
     ) -> QuantizationOutcome:
@@ -309,6 +333,8 @@ class _Job:
             files=publication.files,
             model=publication.model,
             memory_bytes=bounds.memory_bytes,
+            check_bytes=self._check_bytes(plan),
+            check_room=room_for_check(limits.memory_bytes),
             resumed=publication.resumed,
             verified=verified,
             manifest=publication.manifest,

@@ -4,6 +4,7 @@ base       the interpreter, its libraries, the vocabulary, the plan
 a thread   a block as it is read (and once more while its transform puts it in order),
            a piece of it in f32, and its bytes in every type
 compiler   of our own encoders, where there is enough for them to do; always with a calibration
+check      of a calibration: the 16-bit model, when the pass is over and its blocks and factors are gone
 factors    of a calibration: those that are kept, and one that is made; a thread has a piece's state
 a source   what it says it holds itself (`memory_bytes`: read ahead, adapters), and for each number of a block
            (`working_itemsize`: the models of a merge)
@@ -17,6 +18,8 @@ from typing import Final
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import row_size
+from models.machine.fit import ModelFile
+from quantize.calibration.check_memory import check_bytes
 from quantize.calibration.forms import form_of
 from quantize.calibration.memory import factors_bytes, piece_bytes
 from quantize.calibration.rounding import NORMAL_EFFORT
@@ -68,6 +71,18 @@ def bounds_for(
     )
 
 
+def memory_of_check(
+    plan: QuantizationPlan, model: ModelFile, *, n_texts: int, n_windows: int, n_ctx: int
+) -> int:
+    """Return the bytes that the program takes while files of the plan are compared with the 16-bit `model`.
+
+    The check runs `n_windows` windows of `n_ctx` tokens of each text.
+    """
+    largest = max((plan.tensors[index].n_elements for index in _rounded(plan)), default=0)
+    checked = check_bytes(model, largest, n_texts=n_texts, n_windows=n_windows, n_ctx=n_ctx)
+    return BASE_BYTES + MEMORY_BYTES + checked
+
+
 def worth_compiling(plan: QuantizationPlan) -> bool:
     """True if there is enough to encode as types that have compiled encoders; a calibration encodes often."""
     elements = sum(
@@ -80,11 +95,7 @@ def worth_compiling(plan: QuantizationPlan) -> bool:
 
 def factor_bytes(plan: QuantizationPlan) -> int:
     """Return the bytes of the factors that a calibration holds at most."""
-    widths = [
-        tensor.n_per_row
-        for index, tensor in enumerate(plan.tensors)
-        if plan.is_rounded(index) and any(map(form_of, plan.types_of(index)))
-    ]
+    widths = [plan.tensors[index].n_per_row for index in _rounded(plan)]
     return factors_bytes(widths) if widths else 0
 
 
@@ -107,6 +118,15 @@ def block_bytes(plan: QuantizationPlan, source: TensorSource, block_elements: in
         rounding = piece_bytes(tensor.n_per_row) if is_calibrated else 0
         largest = max(largest, read + piece + encoded + rounding)
     return largest
+
+
+def _rounded(plan: QuantizationPlan) -> list[int]:
+    """Return the tensors, by number, that are rounded by whole moments in some type."""
+    return [
+        index
+        for index in range(len(plan.tensors))
+        if plan.is_rounded(index) and any(map(form_of, plan.types_of(index)))
+    ]
 
 
 def _kinds(plan: QuantizationPlan, index: int) -> Sequence[int]:

@@ -28,7 +28,7 @@ def document_of(outcome: QuantizationOutcome, *, dry_run: bool, seconds: float) 
         document["parameters"] = outcome.plan.n_parameters
         document["architecture"] = outcome.plan.architecture
         document["unused_tensors"] = list(outcome.plan.unused)
-        document["memory_bytes"] = outcome.memory_bytes
+        document["memory_bytes"] = outcome.peak_bytes
         document |= _calibration_of(outcome)
         if outcome.plan.imatrix is not None:
             rare = rare_experts(outcome.plan.imatrix)
@@ -69,6 +69,11 @@ def print_document(document: dict[str, Any]) -> None:
         fits = "fits" if document["fits_on_disk"] else "does NOT fit"
         say(f"{size(total)} in all: {fits} on the disk, {size(document['free_bytes'])} are free")
         say(f"making them takes up to {size(document['memory_bytes'])} of memory (--memory bounds it)")
+        if document.get("check_room") is not None:
+            say(
+                f"the held-out check would take {size(document['check_bytes'])} of memory and may take "
+                f"{size(document['check_room'])}: the loss won't be measured"
+            )
         if "rounding_seconds" in document:
             say(f"their calibrated rounding takes about {duration(document['rounding_seconds'])}")
     else:
@@ -87,6 +92,10 @@ def _calibration_of(outcome: QuantizationOutcome) -> dict[str, Any]:
     if calibration is None:
         return {}
     document: dict[str, Any] = {"calibration": calibration.label, "rounded_plainly": calibration.plain}
+    if outcome.check_bytes is not None:
+        document["check_bytes"] = outcome.check_bytes
+        if outcome.check_bytes > outcome.check_room:
+            document["check_room"] = outcome.check_room
     if outcome.rounding_seconds is not None:
         document["rounding_seconds"] = round(outcome.rounding_seconds, 1)
     return document

@@ -25,11 +25,11 @@ from quantize.imatrix.file import read_imatrix
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.kernels.compiler import KernelCompiler
 from quantize.plan.plan import PlannedFile
+from quantize.plan.planned_model import PlannedModel
 from quantize.plan.type_recipe import TypeRecipe, read_type_recipe
 from quantize.plan.types import TypeChoice
 from server.cli.console import say, size
 from server.cli.model_files import model_file, plain_file
-from server.cli.quantize.plan_fit import PlannedModel
 from server.placement.facts import FreeMemory, ModelFacts
 from server.placement.place import place
 from server.serve_options import KVType, ServeOptions
