@@ -25,7 +25,7 @@ from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.kernels.compiler import KernelCompiler
 from quantize.moments.file import MomentFile
 from quantize.moments.layout import MomentInfo
-from quantize.moments.moments import Moments
+from quantize.moments.moments import ENOUGH_FOR_CORRELATIONS, Moments
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,8 +33,6 @@ SINK_WEIGHT: Final = 0.5
 """A window's first token counts so much among the inputs of keys and values: attention rests on it, and every
 later token adds its value, while it is one row of a window's.
 """
-LEAST_ROWS: Final = 128
-"""An input of fewer rows says too little about its correlations."""
 
 _READS_SINK: Final = re.compile(r"\.attn_(k|v|kv|qkv)[_.]")
 
@@ -176,9 +174,9 @@ class Calibration:
                 "the text's moments have no input of it: it is a table, or is multiplied with nothing",
             )
         moments = self._moments.moments(key.weight, key.matrix)
-        if moments is None or moments.n_rows < LEAST_ROWS:
+        if moments is None or moments.n_rows < ENOUGH_FOR_CORRELATIONS:
             n_rows = 0 if moments is None else moments.n_rows
-            return None, f"the text brought it {n_rows} rows, and {LEAST_ROWS} are needed"
+            return None, f"the text brought it {n_rows} rows, and {ENOUGH_FOR_CORRELATIONS} are needed"
         if len(moments.total) != width:
             raise QuantizationError(
                 f"the moments of {key.weight} are of {len(moments.total)} columns and the tensor has "

@@ -13,8 +13,10 @@ from typing import Final
 from models.expert_tensors import layer_of_experts
 from quantize.imatrix.matrix import ImportanceMatrix
 
-ENOUGH_TOKENS: Final = 64
-"""Over so many tokens the standard error of a mean square of bell-shaped numbers is 18 % of it."""
+ENOUGH_FOR_VARIANCES: Final = 64
+"""Over so many tokens the standard error of a mean square of bell-shaped numbers is 18 % of it. How columns
+go together takes more: `quantize.moments.moments.ENOUGH_FOR_CORRELATIONS`.
+"""
 _SHOWN: Final = 8
 """A warning names so many experts; programs get all of them."""
 
@@ -34,8 +36,8 @@ class RareExpert:
         return f"blk.{self.layer} expert {self.expert} ({tokens})"
 
 
-def rare_experts(matrix: ImportanceMatrix) -> list[RareExpert]:
-    """Return the experts with fewer than `ENOUGH_TOKENS`, layer by layer.
+def rare_experts(matrix: ImportanceMatrix, enough: int = ENOUGH_FOR_VARIANCES) -> list[RareExpert]:
+    """Return the experts with fewer than `enough` tokens, layer by layer.
 
     A matrix in the older binary form doesn't count experts apart: of it there are none.
     """
@@ -49,7 +51,7 @@ def rare_experts(matrix: ImportanceMatrix) -> list[RareExpert]:
     return [
         RareExpert(layer, expert, n_tokens)
         for (layer, expert), n_tokens in sorted(fewest.items())
-        if n_tokens < ENOUGH_TOKENS
+        if n_tokens < enough
     ]
 
 
@@ -63,7 +65,7 @@ def names_of(rare: Sequence[RareExpert]) -> str:
 def warning_of(rare: Sequence[RareExpert]) -> str:
     """Return the warning about experts, at least one, with what becomes of them and the fix."""
     return (
-        f"fewer than {ENOUGH_TOKENS} tokens of the importance matrix's text came to {len(rare)} of the "
-        f"experts: {names_of(rare)}. They are encoded by what little is known, those with none as if all "
+        f"fewer than {ENOUGH_FOR_VARIANCES} tokens of the importance matrix's text came to {len(rare)} of "
+        f"the experts: {names_of(rare)}. They are encoded by what little is known, those with none as if all "
         "columns mattered alike, as llama-quantize does; compute the matrix of a longer or more varied text"
     )

@@ -14,6 +14,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+ENOUGH_FOR_CORRELATIONS: Final = 128
+"""An input of fewer rows says too little about how its columns go together: its weights are rounded plainly.
+How large each column is takes half as many: `quantize.imatrix.rare_experts.ENOUGH_FOR_VARIANCES`.
+"""
 HELD_OUT_ROWS: Final = 256
 """So many rows of the windows that are held out are kept of each input."""
 HELD_OUT_ROWS_OF_EXPERT: Final = 64

@@ -13,5 +13,7 @@ moments.py      The command `corral moments`.
 options.py      The flags of `corral quantize`: the outputs, the run, and the choice of types.
 plan_fit.py     The memory that a file will take that `corral quantize --dry-run` plans.
 report.py       The outcome of `corral quantize` for people and programs.
+text_flags.py   The flags of commands that run a text through a 16-bit model: `corral imatrix` and `corral
+                moments`.
 type_choice.py  The options of `corral quantize` about types and size: importance matrix, recipe, or a search.
 """

@@ -149,7 +149,7 @@ def test_what_is_excluded_is_plain(
 def test_inputs_with_few_rows_are_named(
     pico: Path, moments: MomentFile, plain: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEAST_ROWS", 10**9)
+    monkeypatch.setattr(module, "ENOUGH_FOR_CORRELATIONS", 10**9)
     calibration = Calibration(moments, KERNELS)
     made_files = made(pico, tmp_path, TypeChoice(calibration=calibration)).files
     assert "1000000000 are needed" in calibration.plain["blk.0.attn_q.weight"]

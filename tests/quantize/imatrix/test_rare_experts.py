@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize.imatrix.file import read_imatrix, write_imatrix
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
-from quantize.imatrix.rare_experts import ENOUGH_TOKENS, RareExpert, rare_experts, warning_of
+from quantize.imatrix.rare_experts import ENOUGH_FOR_VARIANCES, RareExpert, rare_experts, warning_of
 
 
 def matrix(**counts: list[int]) -> ImportanceMatrix:
@@ -24,20 +24,20 @@ def matrix(**counts: list[int]) -> ImportanceMatrix:
 
 def test_experts_with_few_tokens_are_found_layer_by_layer() -> None:
     found = matrix(
-        blk_10_ffn_up_exps=[ENOUGH_TOKENS, ENOUGH_TOKENS - 1],
+        blk_10_ffn_up_exps=[ENOUGH_FOR_VARIANCES, ENOUGH_FOR_VARIANCES - 1],
         blk_2_ffn_up_exps=[0, 1000, 5],
         blk_2_ffn_down_exps=[0, 1000, 4],
         blk_2_ffn_up=[1],
         blk_2_ffn_up_shexp=[1],
     )
-    expected = [RareExpert(2, 0, 0), RareExpert(2, 2, 4), RareExpert(10, 1, ENOUGH_TOKENS - 1)]
+    expected = [RareExpert(2, 0, 0), RareExpert(2, 2, 4), RareExpert(10, 1, ENOUGH_FOR_VARIANCES - 1)]
     assert rare_experts(found) == expected
-    assert rare_experts(matrix(blk_0_ffn_up_exps=[ENOUGH_TOKENS] * 3)) == []
+    assert rare_experts(matrix(blk_0_ffn_up_exps=[ENOUGH_FOR_VARIANCES] * 3)) == []
 
 
 def test_the_warning_names_those_with_the_fewest_first() -> None:
     text = warning_of([RareExpert(2, 7, 9), RareExpert(3, 1, 0), RareExpert(4, 0, 1)])
-    assert f"fewer than {ENOUGH_TOKENS} tokens" in text
+    assert f"fewer than {ENOUGH_FOR_VARIANCES} tokens" in text
     assert (
         "3 of the experts: blk.3 expert 1 (none), blk.4 expert 0 (1 token), blk.2 expert 7 (9 tokens)."
         in text
