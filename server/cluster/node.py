@@ -66,6 +66,12 @@ _HEALTH_CHECKS = {
     "RAY_health_check_failure_threshold": "5",
 }
 """A machine that is silent for five seconds is gone; by Ray's default it is after 47."""
+_NOTHING_COUNTED = {
+    "RAY_event_stats": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""Ray is to count no work of its own: nobody asks, and a replica would do so a hundred times a second."""
 
 
 def require_ray() -> None:
@@ -137,6 +143,7 @@ class ClusterNode:
             "RAY_gcs_rpc_server_reconnect_timeout_s": f"{HEAD_AWAY_S}",
             **_HEALTH_CHECKS,
             **_PATIENCE,
+            **_NOTHING_COUNTED,
         }
 
     def make_token(self) -> None:

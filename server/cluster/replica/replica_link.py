@@ -185,9 +185,14 @@ class ReplicaLinks:
         """Return once each of them has a link, or the time has passed."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        while self._wanted - self._links.keys() and (left_s := deadline_s - loop.time()) > 0:
+        while not self.are_met and (left_s := deadline_s - loop.time()) > 0:
             self._news = self._news or loop.create_future()
             await asyncio.wait([self._news], timeout=left_s)
+
+    @property
+    def are_met(self) -> bool:
+        """True while each of them has a link."""
+        return self._wanted <= self._links.keys()
 
     @property
     def n_waiting(self) -> float:

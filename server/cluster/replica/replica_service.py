@@ -25,7 +25,9 @@ from server.supervisor.supervisor import Supervisor
 logger = logging.getLogger("corral.cluster")
 
 LOOK_S = 1.0
-"""The cluster is asked for API processes at this interval."""
+"""The cluster is asked for API processes at this interval while one of them has no link."""
+CALM_LOOK_S = 3.0
+"""It is asked so seldom while all have one; an API process that starts waits longer for its replicas."""
 MEET_S = 5.0
 """A replica that starts waits so long for its links to those there are."""
 
@@ -138,7 +140,7 @@ class ReplicaService:
 
     async def _follow(self, read_addresses: ReadAddresses) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CALM_LOOK_S if self._links.are_met else LOOK_S)
             await self._look(read_addresses)
 
     async def _look(self, read_addresses: ReadAddresses) -> None:

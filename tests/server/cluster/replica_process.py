@@ -60,7 +60,7 @@ async def serve(mark: Path, model: Path) -> None:
                 found[path.name] = path.read_bytes()
         return announcements.live({name: data for name, data in found.items() if data}, time.monotonic())
 
-    replica_service.LOOK_S = replica_link.RETRY_S = 0.05
+    replica_service.LOOK_S = replica_service.CALM_LOOK_S = replica_link.RETRY_S = 0.05
     policy, command = (Policy(), worker_command) if is_real else (QUICK, scripted_command)
     supervisor = Supervisor(Catalogue((entry,), lambda: ()), spec_of, policy=policy, command=command)
     service = ReplicaService(supervisor, deployment="ones", max_ongoing=MAX_ONGOING, version="1")
