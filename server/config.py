@@ -118,6 +118,10 @@ class ServerConfig(
     @classmethod
     def _servers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         is_private = bool(info.data.get("network_is_private"))
+        if is_private and not value:
+            raise ValueError(
+                "--network-is-private says where its servers may be, and there are none; give both, or none"
+            )
         try:
             return tuple(map(str, parse_servers(value, network_is_private=is_private)))
         except ConfigError as error:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from models.errors import ConfigError, WorkerError
-from server.cluster.daemon_call import daemon_call
 from server.cluster.fleet import Fleet
 from server.cluster.plan import ClusterPlan
 from server.http.dependencies import Api
@@ -21,7 +20,7 @@ from server.presets.table import PresetTable
 from server.supervisor.service_layer import ServiceLayer
 
 ALIASES_S = 2.0
-"""The cluster's plan is read at this interval."""
+"""The cluster's plan is looked at, at this interval."""
 
 logger = logging.getLogger("corral.cluster")
 
@@ -82,15 +81,14 @@ def follow_aliases(
 ) -> Callable[[Api], Awaitable[None]]:
     """Return what keeps an application's presets like the aliases of the cluster, until it is cancelled.
 
-    `read_plan` may block and raise; then they stay as they are. `presets` are those of the settings now.
+    `read_plan` may raise; then they stay as they are. `presets` are those of the settings now.
     """
 
     async def follow(api: Api) -> None:
         while True:
             await asyncio.sleep(ALIASES_S)
             try:
-                plan = await daemon_call(read_plan)
-                table = with_aliases(presets(), plan, address)
+                table = with_aliases(presets(), read_plan(), address)
             except (WorkerError, ConfigError, ConnectionError, TimeoutError) as error:
                 logger.warning("the cluster's aliases can't be read: %s", error)
                 continue

@@ -144,9 +144,17 @@ class Fleet:
 
     def ready(self) -> bool:
         """True once each deployment of the start has had a replica, while any has and the cluster answers."""
-        is_heard = _now_s() - self._heard_s < self._policy.deaf_after_s
+        is_heard = self._silent_s < self._policy.deaf_after_s
         has_replicas = any(self._table.roster.of(deployment.name) for deployment in self._deployments)
         return not self._stopping and self._awaited == set() and has_replicas and is_heard
+
+    def impediment(self) -> str | None:
+        if self._silent_s >= self._policy.deaf_after_s:
+            return (
+                f"The cluster hasn't answered for {self._silent_s:.0f} s: its head is gone, or Ray on this"
+                " machine; requests go to the replicas there are"
+            )
+        return None if self._deployments else "Nothing is deployed in the cluster: corral cluster deploy"
 
     def generate(self, name: str, request: Work) -> RequestHandle:
         served = self._names.find(name)
@@ -211,6 +219,11 @@ class Fleet:
         return list(await asyncio.gather(*(self._sample(each, timeout_s) for each in self._deployments)))
 
     # --- inside ---
+
+    @property
+    def _silent_s(self) -> float:
+        """The time since the cluster has last told what is deployed."""
+        return _now_s() - self._heard_s
 
     def _peers_of(self, served: ServedModel) -> list[Peer]:
         """Return the replicas of a model. Raises WorkerError without any."""

@@ -18,6 +18,7 @@ import msgspec
 import ray
 from ray import serve
 from ray._private.state import available_resources_per_node, total_resources_per_node
+from ray._private.worker import global_worker
 from ray.exceptions import GetTimeoutError, RayError
 from ray.experimental.internal_kv import (
     _internal_kv_del,
@@ -49,8 +50,9 @@ CONSTRUCTOR_TRIES = 2
 POLICY = "server.cluster.replica.scaling:replicas_for_load"
 WAIT_LOOP_S = 0.1
 """Serve looks so often whether a replica that is to end has calls of its own; it has none."""
-STATES_S = 5.0
-"""Serve's answer costs its reader 10 ms of processor time: it is asked so seldom while no state changes."""
+STATES_S = 15.0
+"""Serve's answer costs its reader 10 ms of processor time: it is asked so seldom while no state changes, of
+which the links of replicas tell sooner."""
 END_S = 10.0
 """Beyond its requests' time a replica has so long to end its worker before Serve kills it."""
 
@@ -87,6 +89,7 @@ class RayCluster:
                 f"the cluster at {record.address} doesn't answer ({line}); check its head, or leave and join"
                 " again: corral cluster leave"
             ) from error
+        _end_listener()
         return cls()
 
     def close(self) -> None:
@@ -100,6 +103,12 @@ class RayCluster:
     def plan(self) -> ClusterPlan:
         """Return what was deployed last. Raises WorkerError or TimeoutError if nobody can tell."""
         return ClusterPlan.decoded(_kept(PLAN_KEY))
+
+    def latest_plan(self) -> ClusterPlan:
+        """Return the plan as `deployments` found it last, without asking. Raises WorkerError before that."""
+        if not self._ask_at_s:
+            raise WorkerError("the cluster hasn't told yet what is deployed")
+        return ClusterPlan.decoded(self._plan_then)
 
     def keep(self, plan: ClusterPlan) -> None:
         """Keep what is deployed for whoever asks."""
@@ -225,6 +234,15 @@ class RayCluster:
             if text:
                 found[key.decode().removeprefix(prefix)] = text.decode()
         return found
+
+
+def _end_listener() -> None:
+    """End the thread in which Ray would print its autoscaler's errors: there is none.
+
+    It would ask for them without a pause once the head is gone, for most of a core. There is no public way.
+    """
+    global_worker.threads_stopped.set()
+    global_worker.gcs_error_subscriber.close()
 
 
 def _kept(key: str) -> bytes:

@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
         return error_response(refusals.stopping())
     if service.ready():
         return JSONResponse({"status": "ready"})
-    return error_response(refusals.loading(_waiting_for(service.models())))
+    return error_response(refusals.loading(service.impediment() or _waiting_for(service.models())))
 
 
 def _waiting_for(models: list[ModelStatus]) -> str:

@@ -7,7 +7,7 @@ raised before the first event; once events flow, a request that fails ends with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -67,6 +67,14 @@ class EventListener(Protocol):
         """Return when the events so far have left; a source of many requests waits so before the next."""
 
 
+@runtime_checkable
+class FrameListener(EventListener, Protocol):
+    """A listener that sends events on to another process: it may have them as the worker encoded them."""
+
+    def on_frame(self, payload: bytes) -> None:
+        """Take the payload of a `StepEvents`, behind all events so far. Raises nothing."""
+
+
 class EventSource(Protocol):
     """One request's events."""
 
@@ -98,6 +106,9 @@ class ModelService(Protocol):
 
     def ready(self) -> bool:
         """True once every model to be served from the start is loaded and warm."""
+
+    def impediment(self) -> str | None:
+        """Return what keeps it from being ready beside its models, as a sentence without a full stop."""
 
     def generate(self, name: str, request: Work) -> EventSource:
         """Return the events of one request, which begins when they are subscribed to.

@@ -28,6 +28,9 @@ class ServiceLayer:
     def ready(self) -> bool:
         return self._service.ready()
 
+    def impediment(self) -> str | None:
+        return self._service.impediment()
+
     def generate(self, name: str, request: Work) -> EventSource:
         return self._service.generate(name, request)
 

@@ -35,7 +35,6 @@ from server.metrics.figures import FigureBook
 from server.metrics.origin import current_origin
 from server.metrics.request_meter import RequestMeter
 from server.metrics.samples import WorkerSample
-from server.requests.answer_record import MAX_WORKERS
 from server.requests.prefix_key import prefix_key
 from server.supervisor.adapters.registry import AdapterRegistry, RegisteredAdapter
 from server.supervisor.adapters.service import AdapterMessage
@@ -167,8 +166,10 @@ class Supervisor:
             return False
         return all(self._host_of(entry).served for entry in self._catalogue.served)
 
-    def generate(self, name: str, request: Work, *, max_workers: int = MAX_WORKERS) -> RequestHandle:
-        """Return the request's events; after a death it goes on in up to `max_workers` of them."""
+    def impediment(self) -> None:
+        """Return None: a server has nothing to wait for but its models."""
+
+    def generate(self, name: str, request: Work) -> RequestHandle:
         request, origin = self._with_adapters(name, request), current_origin()
         origin.prefix_key = origin.prefix_key or prefix_key(self._resolve(name)[0].name, request)
         meter = RequestMeter(
@@ -185,7 +186,12 @@ class Supervisor:
             meter.assign(entry.name, entry.type)
             return self._lease_for(name, request)
 
-        return RequestHandle(request, lease, meter, max_workers=max_workers)
+        return RequestHandle(request, lease, meter)
+
+    def relay(self, name: str, request: Work) -> RequestHandle:
+        """Return a request's events for another server, which counts it and has it go on after a death."""
+        request = self._with_adapters(name, request)
+        return RequestHandle(request, lambda _: self._lease_for(name, request), max_workers=1)
 
     async def ask(
         self,

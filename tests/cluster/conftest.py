@@ -91,9 +91,19 @@ class LocalCluster:
 
     def wait_ready(self) -> None:
         """Return once /ready says so."""
+        until(lambda: self.not_ready() == "", START_S)
+
+    def not_ready(self) -> str:
+        """Return why /ready doesn't say that it is; empty: it does."""
+        script = (
+            "import sys, urllib.error, urllib.request\n"
+            "try: urllib.request.urlopen(sys.argv[1], timeout=5)\n"
+            "except urllib.error.HTTPError as error: print(error.read().decode())\n"
+            "except OSError as error: print(error)"
+        )
         probe = f"http://{self.hosts[0].address}:{PORT}/ready"
-        script = f"import urllib.request as u; print(u.urlopen({probe!r}, timeout=5).status)"
-        until(lambda: self.hosts[0].run(sys.executable, "-c", script).returncode == 0, START_S)
+        done = self.hosts[0].run(sys.executable, "-c", script, probe)
+        return done.stdout + done.stderr
 
 
 def require_hosts() -> None:

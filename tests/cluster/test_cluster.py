@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.cluster_cost import processor_s
 from tests.cluster.conftest import LocalCluster, join, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -166,3 +167,13 @@ def test_what_is_taken_down_is_gone(cluster: LocalCluster, undisturbed: Any) -> 
     cluster.must("cluster", "down", "other")
     assert [each["name"] for each in cluster.status()["deployments"]] == ["exact"]
     until(lambda: cluster.sent("--model", "other", "--requests", "1")["errors"] != [], 20)
+
+
+def test_without_ray_an_api_process_rests_and_says_so(cluster: LocalCluster, undisturbed: Any) -> None:
+    assert cluster.api is not None
+    for part in ("gcs_server", "raylet"):
+        assert cluster.hosts[0].kill([part])
+    before_s, began_s = processor_s(cluster.api.pid), time.monotonic()
+    until(lambda: "head is gone" in cluster.not_ready(), 60)
+    took_s = time.monotonic() - began_s
+    assert processor_s(cluster.api.pid) - before_s < 0.1 * took_s

@@ -198,6 +198,7 @@ class ScriptedService:
         self.script = script or says("Hello", " world")
         self.statuses = list(models)
         self.is_ready = True
+        self.impeded_by: str | None = None
         self.pool_script: PoolScript = pools((0.6, 0.8), (1.0, 0.0))
         self.figures = FigureBook()
         self.samples_now: list[WorkerSample] = []
@@ -234,6 +235,9 @@ class ScriptedService:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def impediment(self) -> str | None:
+        return self.impeded_by
 
     def generate(self, name: str, request: Work) -> ScriptedEvents:
         return ScriptedEvents(self, name, request)

@@ -124,6 +124,7 @@ def test_values_in_other_spellings() -> None:
         ({"split": ["127.0.0.1"]}, {}, None, ("--split", "give HOST:PORT")),
         ({"split": ["[::1]:50052"]}, {}, None, ("--split", "IPv6")),
         ({"split": ["10.0.0.1:50052"]}, {}, None, ("--split", "--network-is-private")),
+        ({"network_is_private": True}, {}, None, ("--network-is-private", "split", "there are none")),
         ({}, {"CORRAL_SPLIT": "127.0.0.1:1,127.0.0.1:1"}, None, ("CORRAL_SPLIT", "named twice")),
         ({}, {"CORRAL_ALOWED_HOSTS": "x"}, None, ("did you mean CORRAL_ALLOWED_HOSTS?",)),
     ],

@@ -19,8 +19,8 @@ from server.ipc.model_spec import ModelSpec
 from server.serve_options import SERVE_SETTINGS, KVType, ServeOptions
 from server.supervisor.catalogue import CatalogueEntry
 
-LISTS = {"dry_sequence_breakers", "split"}
-"""The settings that are lists, each with a test of its own."""
+OWN_TESTS = {"dry_sequence_breakers", "split", "network_is_private"}
+"""Lists, and what only counts with one: each has a test of its own."""
 
 OTHER: dict[str, Any] = {
     "temperature": 0.3,
@@ -54,7 +54,6 @@ OTHER: dict[str, Any] = {
     "gpu_layers": 7,
     "n_cpu_moe": 3,
     "cpu_moe": True,
-    "network_is_private": True,
     "pooling": "last",
     "prompt_format": "vicuna",
     "chat_template": "{{ messages[0].content }}",
@@ -112,7 +111,7 @@ def test_a_list_reaches_the_worker_from_each_source(tmp_path: Path) -> None:
         assert config.serve.sampling == {"dry_sequence_breakers": ("#", ";")}
 
 
-@pytest.mark.parametrize("name", [name for name in SERVE_SETTINGS if name not in LISTS])
+@pytest.mark.parametrize("name", [name for name in SERVE_SETTINGS if name not in OWN_TESTS])
 def test_a_setting_has_one_name_from_its_flag_to_the_worker(name: str, tmp_path: Path) -> None:
     value = OTHER[name]
     assert value != getattr(ServeOptions(), name)
@@ -148,17 +147,21 @@ def test_servers_of_a_split_model_are_a_list_everywhere(tmp_path: Path) -> None:
         load_config({}, {}, toml),
     ):
         assert sent(config)["split"] == servers
-    private = load_config({"split": ["10.0.0.1:1"], "network_is_private": True}, {})
-    assert sent(private)["split"] == ["10.0.0.1:1"]
+    given = {"split": ["10.0.0.1:1"], "network_is_private": True}
+    toml.write_text("split = ['10.0.0.1:1']\nnetwork_is_private = true\n")
+    in_variables = {"CORRAL_SPLIT": "10.0.0.1:1", "CORRAL_NETWORK_IS_PRIVATE": "true"}
+    for private in (load_config(given, {}), load_config({}, in_variables), load_config({}, {}, toml)):
+        assert sent(private).items() >= given.items()
 
 
 def test_the_worker_gets_what_was_sent() -> None:
-    spec = ModelSpec(name="m", path="/m.gguf", options=ServeOptions(**OTHER, split=("127.0.0.1:1",)))
+    options = ServeOptions(**OTHER, split=("10.0.0.1:1",), network_is_private=True)
+    spec = ModelSpec(name="m", path="/m.gguf", options=options)
     assert decode_spec(encode_frame(spec)[4:]) == spec
 
 
 def test_the_settings_and_their_texts_are_declared_once() -> None:
-    assert set(SERVE_SETTINGS) - LISTS == set(OTHER) < set(SETTINGS)
+    assert set(SERVE_SETTINGS) - OWN_TESTS == set(OTHER) < set(SETTINGS)
     for name in SERVE_SETTINGS:
         assert name not in ServerConfig.__annotations__
         assert setting_help(name) in ServeOptions.__dataclass_fields__[name].metadata.values()

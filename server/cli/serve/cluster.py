@@ -60,7 +60,7 @@ def serve_cluster(
             kept_parts(config, Paths.from_environment()),
             tracing_of(config),
             None if read_again is None else lambda: with_cluster(read_again()),
-            beside=(follow_aliases(cluster.plan, lambda: own[0], address),),
+            beside=(follow_aliases(cluster.latest_plan, lambda: own[0], address),),
         )
         observer = TerminalObserver if config.log_format == "text" else LoggingObserver
         server.run(listener, observer(listener, asks_for_keys=server.asks_for_keys), manager)

@@ -24,7 +24,7 @@ from server.cluster.link.link_messages import (
     link_frame,
 )
 from server.engine.events import Event
-from server.ipc.frames import MAX_FRAME_BYTES, FrameError
+from server.ipc.frames import HEADER, MAX_FRAME_BYTES, FrameError
 from server.ipc.messages import Cancel, StepEvents
 from server.supervisor.process.connection import FrameConnection
 
@@ -53,7 +53,7 @@ class LinkUser(Protocol):
 
 
 class ReplicaLink(FrameConnection[ToReplica]):
-    """Sends the events that come in one turn of the event loop as one frame, right after it.
+    """A `FrameListener`. Single events of one turn of the event loop go as one frame, right after it.
 
     When the connection ends, whatever runs for that API process is cancelled. `met` is done once the API
     process has shown that it is the one.
@@ -83,6 +83,12 @@ class ReplicaLink(FrameConnection[ToReplica]):
         if not self._events:
             asyncio.get_running_loop().call_soon(self._flush)
         self._events.append(event)
+
+    def on_frame(self, payload: bytes) -> None:
+        """Send events that are encoded already: a worker's steps and a link's are the same."""
+        self._flush()
+        if self.open:
+            self.write(HEADER.pack(len(payload)) + payload)
 
     async def drained(self) -> None:
         """Return at once: `UNSENT_BYTES` bounds what waits."""

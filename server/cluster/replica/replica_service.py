@@ -158,7 +158,7 @@ class ReplicaService:
         request = msgspec.structs.replace(message.work, keep_alive_s=None)
         try:
             name = message.name or self._model.name
-            await self._supervisor.generate(name, request, max_workers=1).subscribe(link)
+            await self._supervisor.relay(name, request).subscribe(link)
         except CorralError as error:
             link.send(Refused(request.id, refusal_of(error)))
         except Exception:

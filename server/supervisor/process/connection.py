@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from server.ipc.frames import HEADER, FrameError, decode_reply, frame_length
-from server.ipc.messages import Reply
+from server.ipc.frames import HEADER, FrameError, frame_length
 
 M = TypeVar("M")
 
@@ -152,8 +151,11 @@ class FrameConnection(asyncio.Protocol, Generic[M]):
             self.close()
 
 
-class WorkerConnection(FrameConnection[Reply]):
-    """The API process's end of a worker's socket."""
+class WorkerConnection(FrameConnection[bytes]):
+    """The API process's end of a worker's socket. `take` gets payloads: not all have to be decoded here.
 
-    def __init__(self, take: Callable[[Reply], None]) -> None:
-        super().__init__(take, decode_reply)
+    It raises FrameError for one that doesn't decode.
+    """
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        super().__init__(take, bytes)

@@ -1,6 +1,6 @@
 """`Dispatcher`: hands a worker's messages to the requests, calls and load that wait for them.
 
-For `WorkerProcess`, whose connection calls `on_reply`.
+For `WorkerProcess`, whose connection calls `on_frame`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from models.errors import RequestError
 from server.engine.events import Event, Failure
+from server.ipc.frames import decode_reply
 from server.ipc.messages import LoadFailed, Loading, Ready, Reply, StatsReply, StepEvents
 from server.ipc.model_spec import ModelInfo
 from server.ipc.parts import joined
+from server.ipc.step_frames import delta_ids, split_step
 from server.metrics.request_meter import RequestMeter
 from server.metrics.step import Step
 from server.requests.answer_record import AnswerRecord
@@ -43,6 +45,8 @@ class Dispatcher:
         self._name = name
         self._on_progress = on_progress
         self._streams: dict[str, RequestStream] = {}
+        self._may_relay = False
+        """A stream with a relay has been opened: a frame of text may be one that nobody has to read here."""
         self._step = Step(0.0)
         self._calls: dict[str, _Call] = {}
 
@@ -75,6 +79,7 @@ class Dispatcher:
     ) -> RequestStream:
         """Hand the request's events to `listener`, `meter` and `record` from now on, to the last one."""
         stream = self._streams[request_id] = RequestStream(listener, meter, record)
+        self._may_relay = self._may_relay or stream.relay is not None
         return stream
 
     def close(self, request_id: str) -> bool:
@@ -92,8 +97,18 @@ class Dispatcher:
     def forget(self, call_id: str) -> None:
         self._calls.pop(call_id, None)
 
+    def on_frame(self, payload: bytes) -> None:
+        """Hand one message on, in the call that brings it: nothing here may wait.
+
+        Raises FrameError, and nothing else, if it doesn't decode.
+        """
+        if self._may_relay and self._relay(payload):
+            self.n_messages += 1
+        else:
+            self.on_reply(decode_reply(payload))
+
     def on_reply(self, reply: Reply) -> None:
-        """Hand one message on, in the call that brings it: nothing here may wait or raise."""
+        """Hand one decoded message on. Raises nothing."""
         self.n_messages += 1
         if isinstance(reply, StepEvents):
             self._on_events(reply.events)
@@ -136,6 +151,23 @@ class Dispatcher:
         for call in self._calls.values():
             if not call.future.done():
                 call.future.set_exception(death(self._name, report, "before it answered"))
+
+    def _relay(self, payload: bytes) -> bool:
+        """Hand a frame on unread, if all in it is more text for those that take frames; return True then."""
+        relays = []
+        for request_id in delta_ids(payload):
+            stream = self._streams.get(request_id)
+            if stream is None or stream.relay is None or not stream.has_output:
+                return False
+            relays.append(stream.relay)
+        if not relays:
+            return False
+        if relays.count(relays[0]) == len(relays):
+            relays[0].on_frame(payload)
+        else:
+            for relay, part in split_step(payload, relays).items():
+                relay.on_frame(part)
+        return True
 
     def _on_events(self, events: Sequence[Event]) -> None:
         streams, step = self._streams, Step(time.monotonic(), self._step)

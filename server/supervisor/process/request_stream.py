@@ -12,7 +12,7 @@ from server.metrics.step import Step
 from server.requests.answer_record import AnswerRecord
 from server.requests.resume import can_resume
 from server.supervisor.process.failures import AnswerCut, ResumeRefused
-from server.supervisor.protocol import EventListener
+from server.supervisor.protocol import EventListener, FrameListener
 
 _REFUSALS = ("invalid_request", "busy")
 
@@ -25,7 +25,7 @@ class RequestStream:
     and the answer can go on in another one, and ResumeRefused when this is the other one and can't.
     """
 
-    __slots__ = ("_failed", "_listener", "_meter", "_record", "ended", "has_output", "started")
+    __slots__ = ("_failed", "_listener", "_meter", "_record", "ended", "has_output", "relay", "started")
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class RequestStream:
         """True once this worker has begun the request."""
         self.has_output = record is not None and record.has_tokens
         """True once the client may have a part of the answer."""
+        self.relay = listener if isinstance(listener, FrameListener) and _is_unread(meter, record) else None
+        """This may have further text in place of `on_event`, as the frames that brought it."""
         self._listener = listener
         self._meter = meter
         self._record = record
@@ -126,3 +128,8 @@ class RequestStream:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(error)
+
+
+def _is_unread(meter: RequestMeter | None, record: AnswerRecord | None) -> bool:
+    """Return True if an answer's text is neither counted here nor kept for a next worker."""
+    return meter is None and (record is None or record.max_workers == 1)

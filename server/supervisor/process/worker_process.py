@@ -86,7 +86,7 @@ class WorkerProcess:
         self._process = process
         self._pulse = pulse
         self._dispatcher = Dispatcher(spec.name, on_progress)
-        self._connection = WorkerConnection(self._dispatcher.on_reply)
+        self._connection = WorkerConnection(self._dispatcher.on_frame)
         self._stderr = StderrTail(spec.name)
         self._verdict: str | None = None
         self._killed = asyncio.Event()

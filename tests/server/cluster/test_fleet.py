@@ -280,6 +280,7 @@ async def test_missing_replicas(fleet_over: StartFleet) -> None:
     cluster = ScriptedCluster()
     fleet = await fleet_over(cluster, FleetPolicy(load_wait_s=0.3, poll_s=0.02))
     assert not fleet.ready()
+    assert fleet.impediment() is None, "only replicas are missing"
     (failure,) = await collect(fleet.generate("one", request("going 1 0")))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.retry_after_s) == ("unavailable", 5.0)
@@ -302,6 +303,7 @@ async def test_answers_go_on_while_the_cluster_says_nothing(
     assert fleet.ready()
     cluster.is_deaf = True
     await until(lambda: not fleet.ready())
+    assert "head is gone" in str(fleet.impediment())
     assert isinstance((await collect(fleet.generate("one", request("going 1 0"))))[-1], Finish)
     cluster.is_deaf = False
     await until(fleet.ready)

@@ -17,6 +17,14 @@ async def test_health_and_ready() -> None:
     assert ready.json() == {"status": "ready"}
 
 
+async def test_what_is_amiss_beside_the_models_comes_first() -> None:
+    service = ScriptedService()
+    service.is_ready, service.impeded_by = False, "The cluster hasn't answered for 31 s"
+    async with client_for(service) as client:
+        error = error_of(await client.get("/ready"))
+    assert error["message"] == service.impeded_by
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [

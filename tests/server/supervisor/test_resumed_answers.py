@@ -82,7 +82,7 @@ async def test_an_answer_that_had_begun_elsewhere_goes_on_twice(
     began = [int(line.split()[-1]) for line in path.read_text().splitlines() if line.startswith("begin")]
     assert began[0] == 5
     assert began[1] > 5
-    alone = supervisor.generate("one", msgspec.structs.replace(asked, id="s"), max_workers=1)
+    alone = supervisor.relay("one", msgspec.structs.replace(asked, id="s"))
     collector = Collector()
     running = asyncio.create_task(alone.subscribe(collector))
     await until(lambda: len(collector.events) > 3)

@@ -63,7 +63,7 @@ class End:
 
     def __init__(self) -> None:
         self.taken: list[Reply] = []
-        self.connection = WorkerConnection(self.taken.append)
+        self.connection = WorkerConnection(lambda payload: self.taken.append(decode_reply(payload)))
 
     async def __aenter__(self) -> Self:
         ours, self.socket = socket.socketpair()

@@ -7,8 +7,13 @@ import pytest
 
 from models.errors import InvalidGGUF, RequestError, WorkerDied
 from server.engine.events import Delta, Event, Failure, Finish, Started, Timings, Usage
+from server.ipc.frames import HEADER, FrameError, decode_reply, encode_frame
 from server.ipc.messages import LoadFailed, Loading, Ready, StepEvents, TokenizeReply
 from server.ipc.model_spec import ModelInfo
+from server.metrics.figures import FigureBook
+from server.metrics.origin import Origin
+from server.metrics.request_meter import RequestMeter
+from server.requests.answer_record import AnswerRecord
 from server.supervisor.process.dispatcher import Dispatcher, OnProgress
 from server.supervisor.process.exit_report import ExitReport
 from tests.server.openai.collect import Collector
@@ -58,6 +63,72 @@ async def test_events_go_to_their_stream_until_the_last() -> None:
     assert (dispatcher.close("a"), dispatcher.close("b")) == (False, True)
     dispatcher.on_reply(StepEvents([delta("b")]))  # cancelled: nobody gets it
     assert len(second.events) == 1
+
+
+class Link(Collector):
+    """A listener that takes frames, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_frames = 0
+
+    def on_frame(self, payload: bytes) -> None:
+        self.n_frames += 1
+        step = decode_reply(payload)
+        assert isinstance(step, StepEvents)
+        for event in step.events:
+            self.on_event(event)
+
+
+def step_of(*events: Event) -> bytes:
+    return encode_frame(StepEvents(list(events)))[HEADER.size :]
+
+
+def record_for(n_workers: int) -> AnswerRecord:
+    return AnswerRecord(1, 0.0, n_workers)
+
+
+async def test_whole_frames_go_on_unread_once_an_answer_has_begun() -> None:
+    dispatcher, link = make(), Link()
+    for name in ("a", "b"):
+        dispatcher.open(name, link, record=record_for(1))
+    started = Started(id="a", prompt_tokens=1, cached_tokens=0)
+    dispatcher.on_frame(step_of(started, delta("a", "1")))
+    dispatcher.on_frame(step_of(delta("a", "2"), delta("b", "3")))  # the first of `b`
+    assert (link.n_frames, dispatcher.n_started) == (0, 2)
+    dispatcher.on_frame(step_of(delta("a", "4"), delta("b", "5"), delta("a", "6")))
+    assert (link.n_frames, dispatcher.n_messages) == (1, 3)
+    dispatcher.on_frame(step_of(delta("a", "7"), finish("b")))
+    dispatcher.on_frame(step_of(delta("a", "8"), delta("b", "gone")))
+    dispatcher.on_frame(step_of(delta("a", "9")))
+    assert link.n_frames == 2
+    texts = [event.text for event in link.events if isinstance(event, Delta)]
+    assert texts == [*"123456789"]
+    with pytest.raises(FrameError):
+        dispatcher.on_frame(step_of(delta("a"))[:-1])
+
+
+async def test_a_frame_for_several_links_goes_to_each_in_part() -> None:
+    dispatcher, one, two = make(), Link(), Link()
+    for name, link in (("a", one), ("b", two), ("c", one)):
+        dispatcher.open(name, link, record=record_for(1))
+        dispatcher.on_frame(step_of(delta(name, "1")))
+    dispatcher.on_frame(step_of(delta("a", "2"), delta("b", "3"), delta("c", "4")))
+    assert (one.n_frames, two.n_frames) == (1, 1)
+    assert one.events == [delta("a", "1"), delta("c", "1"), delta("a", "2"), delta("c", "4")]
+    assert two.events == [delta("b", "1"), delta("b", "3")]
+
+
+async def test_what_is_counted_or_may_go_on_is_read() -> None:
+    """A stream with a meter, or with a record for a next worker, gets each event, whoever listens."""
+    meter = RequestMeter(FigureBook(), Origin())
+    meter.assign("demo", None)
+    for given in ({"record": record_for(2)}, {"meter": meter}):
+        dispatcher, link = make(), Link()
+        dispatcher.open("a", link, **given)
+        for text in "123":
+            dispatcher.on_frame(step_of(delta("a", text)))
+        assert (link.n_frames, len(link.events)) == (0, 3)
 
 
 async def test_ids_are_unique_while_they_run() -> None:
