@@ -1,12 +1,13 @@
 """Calibrated files beside plain ones with the same importance, of the same types and sizes.
 
     python -m bench.calibration MODEL.gguf MODEL.moments.gguf [--types Q4_K_M …] [--target-size 120MB]
-                                [--text NAME=FILE …] [--windows 12] [--work FOLDER] [--json FILE]
+                                [--trial-text FILE] [--probes N] [--text NAME=FILE …]
+                                [--windows 12] [--work FOLDER] [--json FILE]
 
 MODEL is a 16-bit GGUF, and the moments are its own (`corral moments`); their diagonal is the importance
 matrix of the plain files. All are measured beside MODEL on each text: those of `bench.foreign_texts`, and the
-text that is held out, unless others are given. With --target-size, types are chosen, too: with
-calibration and without.
+text that is held out, unless others are given. With --target-size, types are chosen, too, with calibration
+and without, by trials on a text of their own: Corral's calibration text, or --trial-text.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 
 from bench.foreign_texts import write_texts
 from models.errors import CorralError
-from quantize.calibration.texts import held_out_text
+from quantize.calibration.texts import default_text, held_out_text
 from quantize.evaluate.measure import Quality, measure
 from quantize.evaluate.windows import TextPlan, read_text
 from quantize.imatrix.file import write_imatrix
@@ -53,6 +54,20 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A choice of types: for files of at most `target_size`, by so many trials on the text in a file."""
+
+    target_size: str
+    text: Path
+    probes: int | None
+
+    def options(self) -> list[str]:
+        """Return the options of `corral quantize`."""
+        probes = [] if self.probes is None else ["--probes", str(self.probes)]
+        return ["--target-size", self.target_size, "--text", str(self.text), *probes]
+
+
+@dataclass(frozen=True)
 class Row:
     """One file's quality by one text; KL in nats."""
 
@@ -77,7 +92,7 @@ class Results:
 
 
 def make_pairs(
-    model: Path, moments: Path, types: Sequence[str], target_size: str | None, work: Path
+    model: Path, moments: Path, types: Sequence[str], choice: Choice | None, work: Path
 ) -> tuple[list[Pair], dict[str, float]]:
     """Return the files of each type, made by `corral quantize` if need be, and each pass's seconds."""
     imatrix = work / "imatrix.gguf"
@@ -86,8 +101,8 @@ def make_pairs(
             write_imatrix(file.importance(), imatrix)
     roundings = {"plain": ["--imatrix", str(imatrix)], "calibrated": ["--calibrate", str(moments)]}
     asked = {"types": [part for type_ in types for part in ("--type", type_)]} if types else {}
-    if target_size is not None:
-        asked[CHOSEN] = ["--target-size", target_size]
+    if choice is not None:
+        asked[CHOSEN] = choice.options()
     seconds = {}
     for what, options in asked.items():
         for rounding, by in roundings.items():
@@ -99,7 +114,7 @@ def make_pairs(
     pairs = [
         Pair(type_, *(_file(work / f"types-{one}", f".{type_}.gguf") for one in roundings)) for type_ in types
     ]
-    if target_size is not None:
+    if choice is not None:
         pairs.append(Pair(CHOSEN, *(_file(work / f"{CHOSEN}-{one}", ".gguf") for one in roundings)))
     return pairs, seconds
 
@@ -170,6 +185,16 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def _choice(target_size: str | None, text: Path | None, probes: int | None, work: Path) -> Choice | None:
+    """Return the choice that is asked for; Corral's calibration text is written to `work` for it."""
+    if target_size is None:
+        return None
+    if text is None:
+        text = work / "trials.txt"
+        text.write_text(default_text(), "utf-8")
+    return Choice(target_size, text, probes)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -179,6 +204,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("moments", type=Path)
     parser.add_argument("--types", nargs="*", default=list(TYPES))
     parser.add_argument("--target-size", help="choose types for files of at most that size, too")
+    parser.add_argument("--trial-text", type=Path, help="choose types by this text; not set: Corral's own")
+    parser.add_argument("--probes", type=int, help="as corral quantize has it")
     parser.add_argument("--text", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
@@ -196,9 +223,8 @@ def main(argv: list[str] | None = None) -> int:
             texts = {name: path.read_text("utf-8") for name, path in foreign.items()} | {
                 "held out": held_out_text()
             }
-        pairs, seconds = make_pairs(
-            options.model, options.moments, options.types, options.target_size, options.work
-        )
+        choice = _choice(options.target_size, options.trial_text, options.probes, options.work)
+        pairs, seconds = make_pairs(options.model, options.moments, options.types, choice, options.work)
         for pair in pairs:
             pair.check()
         rows = compare(options.model, pairs, texts, options.windows, options.threads)

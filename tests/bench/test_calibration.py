@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from bench.calibration import Pair, Row, table
+from bench.calibration import Pair, Results, Row, corral, main, table
 from bench.foreign_texts import code_parts, untagged
+from models.demo import DEMO_DIR
+from tests.quantize.quantize_folder import quantize_folder
+
+TEXTS = DEMO_DIR / "texts"
 
 
 def pair(folder: Path, plain_bytes: int, calibrated_bytes: int) -> Pair:
@@ -40,3 +45,19 @@ def test_tagged_words_become_sentences() -> None:
 def test_code_comes_without_notices_and_short_files() -> None:
     files = {"a.py": b"x = 1\n", "b.ts": b"/* notice */\n" + b"let x = 1;\n" * 400, "c.ts": b"// only\n"}
     assert list(code_parts(files, r".*\.ts")) == ["let x = 1;\n" * 318 + "le"]
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
+def test_files_are_made_and_measured_to_the_end(tmp_path: Path) -> None:
+    model = quantize_folder("demo", ["F16"], tmp_path)[0].path
+    moments, results = tmp_path / "moments.gguf", tmp_path / "results.json"
+    corral("moments", str(model), "--text", str(TEXTS / "calibration.txt"), "--chunks=16", f"--out={moments}")
+    asked = ["--types", "Q4_K_M", "--target-size", "3.8MB", "--windows", "4"]
+    asked += ["--text", f"own={TEXTS / 'held_out.txt'}", "--work", str(tmp_path), "--json", str(results)]
+    assert main([str(model), str(moments), *asked]) == 0
+    rows = msgspec.json.decode(results.read_bytes(), type=Results).rows
+    assert [(row.type, row.rounding) for row in rows] == [
+        (type_, rounding) for type_ in ("Q4_K_M", "chosen") for rounding in ("plain", "calibrated")
+    ]
+    assert all(after.kl < 0.7 * before.kl for before, after in zip(rows[::2], rows[1::2], strict=True))
