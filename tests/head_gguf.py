@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.gguf.info import read_gguf_info
+from tests.gguf_reader import QuickReader
 
 Array = npt.NDArray[Any]
 WIDTH, N_HEAD, N_KV, N_FF = 256, 4, 2, 128
@@ -78,7 +79,7 @@ def write_head_gguf(
     writer.add_vocab_size(n_vocab)
     writer.add_array("eagle3.target_layers", [0, 1, 1] if layers is None else layers)
     writer.add_uint32("eagle3.target_hidden_size", target_width)
-    for field in gguf.GGUFReader(served).fields.values():
+    for field in QuickReader(served).fields.values():
         if field.name.startswith("tokenizer."):
             sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), field.types[0], sub_type)

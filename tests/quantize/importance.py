@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import gguf
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +16,7 @@ from quantize.plan.make_plan import make_plan
 from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 from quantize.run.pipeline import run
+from tests.gguf_reader import QuickReader
 
 Tensors = dict[str, tuple[str, bytes]]
 
@@ -28,7 +28,7 @@ def random_matrix(path: Path) -> ImportanceMatrix:
     """
     random = np.random.default_rng(7)
     entries = {}
-    for tensor in gguf.GGUFReader(path).tensors:
+    for tensor in QuickReader(path).tensors:
         ne = [int(n) for n in tensor.shape]
         if len(ne) > 1 and "blk." in tensor.name:
             shape = (ne[2] if len(ne) > 2 else 1, ne[0])
@@ -41,7 +41,7 @@ def random_matrix(path: Path) -> ImportanceMatrix:
 
 
 def tensors(path: Path) -> Tensors:
-    return {t.name: (t.tensor_type.name, t.data.tobytes()) for t in gguf.GGUFReader(path).tensors}
+    return {t.name: (t.tensor_type.name, t.data.tobytes()) for t in QuickReader(path).tensors}
 
 
 def assert_identical(

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 
 from quantize.vocabulary.pre_tokenizer_patterns import DEEPSEEK_LLM_LETTERS, LLAMA3, QWEN2, QWEN35
+from tests.gguf_reader import QuickReader
 from tests.pico import write_json, write_pico_checkpoint
 
 
@@ -40,7 +41,7 @@ class RealTokenizer:
 
     def write(self, vocabulary: Path, directory: Path) -> Path:
         """A one-layer pico checkpoint with this tokenizer."""
-        fields = GGUFReader(vocabulary).fields
+        fields = QuickReader(vocabulary).fields
         tokens, types, merges = (
             fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
         )

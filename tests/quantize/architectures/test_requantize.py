@@ -16,6 +16,7 @@ from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.gguf.header import Value, string
 from quantize.plan.make_plan import make_plan
 from quantize.run.pipeline import run
+from tests.gguf_reader import QuickReader
 from tests.pico import write_pico_checkpoint
 from tests.quantize.families.all_families import ALL_FAMILIES
 from tests.quantize.families.checkpoint import read_golden, write_checkpoint
@@ -71,7 +72,7 @@ def test_other_families(name: str, tmp_path: Path) -> None:
 
 def split(path: Path, folder: Path, n_parts: int) -> Path:
     """Split the file as llama.cpp's own tool does, by the gguf package. Return the first part."""
-    reader = gguf.GGUFReader(path)
+    reader = QuickReader(path)
     parts = [folder / f"split-{i + 1:05d}-of-{n_parts:05d}.gguf" for i in range(n_parts)]
     for number, part in enumerate(parts):
         writer = gguf.GGUFWriter(part, "llama")

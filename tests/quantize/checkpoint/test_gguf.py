@@ -11,6 +11,7 @@ import pytest
 from models.errors import CheckpointError
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.gguf import open_gguf
+from tests.gguf_reader import QuickReader
 from tests.pico import write_pico_checkpoint
 from tests.quantize.quantize_folder import quantize_folder
 
@@ -29,7 +30,7 @@ def test_rows_are_what_the_gguf_package_reads(type_: str, files: dict[str, Path]
     with Checkpoint.open(files[type_]) as checkpoint:
         assert checkpoint.gguf is not None
         source = checkpoint.tensors
-        for tensor in gguf.GGUFReader(files[type_]).tensors:
+        for tensor in QuickReader(files[type_]).tensors:
             n_per_row = int(tensor.shape[0])
             entry = source.entries[tensor.name]
             expected = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(-1, n_per_row)
@@ -43,7 +44,7 @@ def test_rows_are_what_the_gguf_package_reads(type_: str, files: dict[str, Path]
 
 def test_blocks_are_the_bytes_of_the_file(files: dict[str, Path]) -> None:
     source = open_gguf(files["Q4_K_M"])
-    for tensor in gguf.GGUFReader(files["Q4_K_M"]).tensors:
+    for tensor in QuickReader(files["Q4_K_M"]).tensors:
         raw = tensor.data.view(np.uint8).reshape(-1)
         rows = int(tensor.n_elements // tensor.shape[0])
         np.testing.assert_array_equal(source.raw_rows(tensor.name, 0, rows), raw)

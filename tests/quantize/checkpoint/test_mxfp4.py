@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from models.errors import CheckpointError
 from models.llamacpp.quantization.ggml_types import FTYPES
 from models.llamacpp.quantization.quantizer import quantize_file
 from quantize.checkpoint.quantized.detect import dequantize as dequantized
+from tests.gguf_reader import QuickReader
 from tests.pico import write_json
 from tests.pico_tokenizer import write_bpe_tokenizer
 from tests.quantize.checkpoint.memory_source import MemorySource
@@ -91,8 +91,8 @@ def test_blocks_are_kept(tmp_path: Path) -> None:
     published, whole = write_both(tmp_path)
     (file,) = quantize_folder(published, ["MXFP4_MOE"], tmp_path)
     (plain,) = quantize_folder(whole, ["F32"], tmp_path)
-    found = {tensor.name: tensor for tensor in GGUFReader(file.path).tensors}
-    expected = {tensor.name: tensor for tensor in GGUFReader(plain.path).tensors}
+    found = {tensor.name: tensor for tensor in QuickReader(file.path).tensors}
+    expected = {tensor.name: tensor for tensor in QuickReader(plain.path).tensors}
     for name in EXPERTS:
         assert found[name].tensor_type.name == "MXFP4"
         weights = dequantize(found[name].data, found[name].tensor_type)

@@ -61,12 +61,15 @@ def test_four_bits(family: Family, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", range(3))
+@pytest.mark.parametrize("group", [0, *(pytest.param(group, marks=FURTHER) for group in (1, 2))])
 @pytest.mark.parametrize(
     "name", ["qwen2-moe", *further("mixtral", "qwen2", "qwen2-tied", "granite-moe-shared", "bert")]
 )
 def test_every_type(name: str, group: int, tmp_path: Path) -> None:
-    """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder."""
+    """Experts, grouped queries, tied embeddings, a shared expert, fused experts, an encoder.
+
+    A group is every third type; all types of a plain model are those of `test_byte_identity`.
+    """
     family = BY_NAME[name]
     assert_identical(written(family, tmp_path), "F16", tmp_path, ALL_TYPES[group::3])
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
 
 from models.errors import CheckpointError, QuantizationError
 from models.gguf.info import read_gguf_info, require_model, require_projector
@@ -23,6 +22,7 @@ from quantize.plan.plan import QuantizationPlan
 from quantize.plan.projector import with_projector
 from quantize.run.options import RunOptions
 from quantize.run.pipeline import run
+from tests.gguf_reader import QuickReader
 from tests.pico import write_json
 from tests.quantize.families.checkpoint import tensor_values, unpack
 from tests.quantize.projectors.checkpoints import GOLDEN, SIGHTS, Sight, golden
@@ -68,7 +68,7 @@ def test_files_equal_the_converters(sight: Sight, tmp_path: Path) -> None:
 def test_the_end_of_a_row_is_the_tokens_embedding(tmp_path: Path) -> None:
     sight = next(sight for sight in SIGHTS if sight.name == "pixtral")
     path = written(sight.write(tmp_path), "Q8_0", tmp_path / "eyes.gguf")
-    found = {tensor.name: tensor for tensor in GGUFReader(path).tensors}["v.token_embd.img_break"]
+    found = {tensor.name: tensor for tensor in QuickReader(path).tensors}["v.token_embd.img_break"]
     name = "language_model.model.embed_tokens.weight"
     embedding = tensor_values(name, sight.shapes[name], sight.dtype)
     np.testing.assert_array_equal(found.data, embedding[101].astype(np.float32))

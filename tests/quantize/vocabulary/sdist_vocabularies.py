@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 
 from quantize.gguf.header import Value, ValueType, encode_header, string
 from quantize.vocabulary.vocabulary import Vocabulary
+from tests.gguf_reader import QuickReader
 from tests.pico import write_json
 from tests.pico_encoder_tokenizers import added_token, wordpiece_json
 from tests.pico_tokenizer import spm_piece, spm_settings
@@ -30,7 +31,7 @@ class SdistVocabulary:
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_fields", GGUFReader(self.path).fields)
+        object.__setattr__(self, "_fields", QuickReader(self.path).fields)
 
     def value(self, key: str) -> Any:
         fields: Mapping[str, Any] = self._fields  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,6 +14,7 @@ from models.llamacpp.quantization import quantizer
 from models.llamacpp.quantization.ggml_types import FTYPES, GGML_TYPES, row_size, tensor_size, type_name
 from models.llamacpp.quantization.quantizer import quantize_file, quantize_rows, requires_imatrix
 from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
+from tests.gguf_reader import QuickReader
 
 TINY = ModelDescription("llama", 256, 512, 2, 4, 2, 64, 64)
 
@@ -42,7 +42,7 @@ def describe(tiny: TinyModel) -> ModelDescription:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    return {tensor.name: tensor for tensor in QuickReader(path).tensors}
 
 
 def encode(ggml_type: int, rows: npt.NDArray[np.float32]) -> bytes:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
 
 from models.demo import DEMO_DIR
 from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import CheckpointError, QuantizationError
 from models.gguf.info import read_gguf_info
 from quantize.checkpoint.safetensors import SafetensorsSource
+from tests.gguf_reader import QuickReader
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
 from tests.quantize.converter import SOURCES, convert
 from tests.quantize.quantize_folder import quantize_folder
@@ -63,7 +63,7 @@ def test_the_table_of_tokens_has_their_ids_in_every_type(tmp_path: Path) -> None
     head = write_head(tmp_path / "head")
     distances = load(head)["d2t"]
     for file in quantize_folder(head, ["F16", "Q4_K_M"], tmp_path, target=DEMO_DIR):
-        (table,) = (tensor for tensor in GGUFReader(file.path).tensors if tensor.name == "d2t")
+        (table,) = (tensor for tensor in QuickReader(file.path).tensors if tensor.name == "d2t")
         assert table.tensor_type.name == "I64"
         assert list(table.data) == list(distances + np.arange(N_DRAFT))
         assert read_gguf_info(file.path).kind == "head"
@@ -131,7 +131,7 @@ def test_only_heads_have_a_target_and_they_need_one(tmp_path: Path) -> None:
 
 def test_a_head_gets_the_output_matrix_of_its_model(tmp_path: Path) -> None:
     for file in quantize_folder(HEAD_DIR, ["F16", "Q8_0"], tmp_path, target=DEMO_DIR, own_output=True):
-        (matrix,) = (tensor for tensor in GGUFReader(file.path).tensors if tensor.name == "output.weight")
+        (matrix,) = (tensor for tensor in QuickReader(file.path).tensors if tensor.name == "output.weight")
         assert matrix.tensor_type.name == file.type
         if file.type == "F16":
             assert np.array_equal(matrix.data, load(DEMO_DIR)["model.embed_tokens.weight"])
