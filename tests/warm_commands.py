@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,14 +39,17 @@ HEAD_BYTES = 1 << 20
 class WarmCommands:
     """The process that forks. It ends when this is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+        """`prefix` begins its command line; it starts with `env`, or with this process's environment."""
+        self._prefix, self._env = prefix, env
         self._folder = tempfile.TemporaryDirectory()
         self._path = str(Path(self._folder.name) / "s")
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm_commands", self._path],
+            [*self._prefix, sys.executable, "-m", "tests.warm_commands", self._path],
             cwd=Path(__file__).parents[1],
+            env=self._env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -75,7 +78,7 @@ class WarmCommands:
             texts = []
             for each in (out, err):
                 each.seek(0)
-                texts.append(each.read().decode())
+                texts.append(each.read().decode(errors="replace"))
         return subprocess.CompletedProcess(["corral", *arguments], status, *texts)
 
     def _status(

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from tests.hub_server import HubServer
 from tests.pico import write_pico_checkpoint
 from tests.server.cli.conftest import corral_command
+from tests.warm_commands import WarmCommands
 
 HOOK = """
 import errno, fcntl, os
@@ -63,15 +64,8 @@ def read_only(folder: Path) -> list[str]:
     return prefix
 
 
-def run(env: Mapping[str, str], *arguments: str, prefix: Sequence[str] = ()) -> str:
-    done = subprocess.run(
-        [*prefix, *corral_command(*arguments)],
-        env=dict(env),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def run(commands: WarmCommands, env: Mapping[str, str], *arguments: str) -> str:
+    done = commands.run(arguments, env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -86,16 +80,17 @@ def faulty(env: Mapping[str, str], folder: Path, fault: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("offline", ["0", pytest.param("1", marks=pytest.mark.thorough)])
 def test_a_cache_on_a_read_only_disk(
-    offline: str, hub: HubServer, env: dict[str, str], tmp_path: Path
+    offline: str, hub: HubServer, env: dict[str, str], tmp_path: Path, warm_commands: WarmCommands
 ) -> None:
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
-    run(env, "pull", "org/name")
+    run(warm_commands, env, "pull", "org/name")
     cache = Path(env["HF_HOME"])
     prefix, env["HF_HUB_OFFLINE"] = read_only(cache), offline
     shutil.rmtree(cache / "hub" / ".locks")
-    run(env, "pull", "org/name", prefix=prefix)
-    shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
-    run(env, "quantize", "org/name", "--type", "F32", prefix=prefix)
+    with WarmCommands(prefix) as commands:
+        run(commands, env, "pull", "org/name")
+        shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
+        run(commands, env, "quantize", "org/name", "--type", "F32")
 
 
 @pytest.mark.parametrize(
@@ -112,30 +107,33 @@ def test_a_cache_without_links_or_locks(
     """`test_file_lock.py` has the other errors that mean no locks."""
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
     env = faulty(env, tmp_path, fault, tmp_path)
-    snapshot = Path(json.loads(run(env, "pull", "org/name", "--json"))["snapshot"])
-    weights = snapshot / "model.safetensors"
-    assert weights.is_symlink() is (fault != "links")
-    blobs = list((snapshot.parents[1] / "blobs").iterdir())
-    assert bool(blobs) is (fault != "links")
-    again = json.loads(run(env, "pull", "org/name", "--json"))
-    assert again["snapshot"] == str(snapshot)
-    assert len(hub.downloads("model.safetensors")) == 1
-    shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
-    env["HF_HUB_OFFLINE"] = "1"
-    run(env, "quantize", "org/name", "--type", "F32")
-    assert "org/name" in run(env, "list")
-    run(env, "remove", "org/name", "--yes")
+    with WarmCommands(env=env) as commands:
+        snapshot = Path(json.loads(run(commands, env, "pull", "org/name", "--json"))["snapshot"])
+        weights = snapshot / "model.safetensors"
+        assert weights.is_symlink() is (fault != "links")
+        blobs = list((snapshot.parents[1] / "blobs").iterdir())
+        assert bool(blobs) is (fault != "links")
+        again = json.loads(run(commands, env, "pull", "org/name", "--json"))
+        assert again["snapshot"] == str(snapshot)
+        assert len(hub.downloads("model.safetensors")) == 1
+        shutil.rmtree(Path(env["CORRAL_HOME"]) / "verified")
+        env["HF_HUB_OFFLINE"] = "1"
+        run(commands, env, "quantize", "org/name", "--type", "F32")
+        assert "org/name" in run(commands, env, "list")
+        run(commands, env, "remove", "org/name", "--yes")
 
 
-def test_a_store_on_a_read_only_disk(env: dict[str, str], home: Path, tmp_path: Path) -> None:
+def test_a_store_on_a_read_only_disk(
+    env: dict[str, str], home: Path, tmp_path: Path, warm_commands: WarmCommands
+) -> None:
     home.mkdir()
     file = write_tiny_gguf(tmp_path / "tiny.gguf", TinyModel())
-    run(env, "quantize", str(file), "--type", "F32")
+    run(warm_commands, env, "quantize", str(file), "--type", "F32")
     prefix = read_only(home)
-    assert "tiny" in run(env, "list", prefix=prefix)
-    assert "F32" in run(env, "show", str(file), prefix=prefix)
-    making = [*prefix, *corral_command("quantize", str(file), "--type", "F16")]
-    failed = subprocess.run(making, env=env, capture_output=True, text=True, timeout=120, check=False)
+    with WarmCommands(prefix) as commands:
+        assert "tiny" in run(commands, env, "list")
+        assert "F32" in run(commands, env, "show", str(file))
+        failed = commands.run(("quantize", str(file), "--type", "F16"), env)
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
     assert "Read-only file system" in last

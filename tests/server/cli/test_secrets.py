@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.hub_server import HubServer, Repo
 from tests.pico import write_pico_checkpoint
-from tests.server.cli.conftest import corral_command
+from tests.warm_commands import WarmCommands
 
 SECRET = "verysecret0token"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +35,17 @@ def repo(hub: HubServer, checkpoint: Path) -> Repo:
     return repo
 
 
-def run(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        corral_command(*arguments),
-        env=dict(env),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=60,
-        check=False,
-    )
-    for part in (SECRET, SECRET[:8], SECRET[-8:]):
-        assert part not in done.stdout + done.stderr
-    return done
+@pytest.fixture
+def run(warm_commands: WarmCommands) -> Run:
+    """Run a command; what it prints has no part of the secret."""
+
+    def run_command(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = warm_commands.run(arguments, env, timeout_s=60)
+        for part in (SECRET, SECRET[:8], SECRET[-8:]):
+            assert part not in done.stdout + done.stderr
+        return done
+
+    return run_command
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def run(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[
     ],
 )
 def test_a_token_with_a_line_break(
-    name: str, value: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path
+    name: str, value: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0 ", name: value}
     done = run(env, "--debug", "pull", "org/name")
@@ -66,7 +66,7 @@ def test_a_token_with_a_line_break(
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME"])
 def test_a_stored_token(
-    variable: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path
+    variable: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"}
     file = tmp_path / "mine" if variable == "HF_TOKEN_PATH" else Path(env["HF_HOME"]) / "token"
@@ -83,7 +83,7 @@ def test_a_stored_token(
 
 @pytest.mark.parametrize("spoiled", ["{} {}", "{}ü{}", "{}\x1b{}"])
 def test_a_token_that_cannot_be_sent(
-    spoiled: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path
+    spoiled: str, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     token = spoiled.format(SECRET, SECRET)
     env = env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0", "HF_TOKEN": token}
@@ -94,7 +94,7 @@ def test_a_token_that_cannot_be_sent(
 
 @pytest.mark.parametrize("token", ["wrong", None])
 def test_an_endpoint_with_a_password(
-    token: str | None, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path
+    token: str | None, hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     place = hub.url.removeprefix("http://")
     env = (
@@ -126,7 +126,7 @@ def test_an_endpoint_with_a_password(
     ids=str,
 )
 def test_addresses_with_a_password(
-    variables: dict[str, str], hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path
+    variables: dict[str, str], hub: HubServer, repo: Repo, env: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     done = run(
         env | hub.environment(tmp_path) | {"HF_HUB_OFFLINE": "0"} | variables, "--debug", "pull", "org/name"
@@ -136,7 +136,7 @@ def test_addresses_with_a_password(
 
 
 @pytest.mark.parametrize("key", [f"{SECRET}\x1b", f"{SECRET}\x00{SECRET}"])
-def test_keys_of_the_server(key: str, env: dict[str, str], tmp_path: Path) -> None:
+def test_keys_of_the_server(key: str, env: dict[str, str], tmp_path: Path, run: Run) -> None:
     file = tmp_path / "corral.toml"
     for text in (
         f"api_keys = {SECRET}\n",
@@ -152,7 +152,7 @@ def test_keys_of_the_server(key: str, env: dict[str, str], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", [["chat"], ["bench"]])
-def test_a_clients_key(command: list[str], env: dict[str, str]) -> None:
+def test_a_clients_key(command: list[str], env: dict[str, str], run: Run) -> None:
     for key in (f"{SECRET}\n", f"{SECRET}\nX-More: {SECRET}", f"{SECRET}ü"):
         done = run(env, "--debug", *command, "--url", f"http://me:{SECRET}@127.0.0.1:9", "--api-key", key)
         assert done.returncode in (1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from models.paths import Paths
 from models.store.store import ModelStore
 from tests.hub_server import HubServer
 from tests.server.cli.conftest import corral_command
+from tests.warm_commands import WarmCommands
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -21,14 +25,13 @@ def hub_env(env: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in env.items() if key != "HF_HUB_OFFLINE"}
 
 
-def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        corral_command(*arguments), env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture
+def run(warm_commands: WarmCommands) -> Run:
+    return lambda env, *arguments: warm_commands.run(arguments, env)
 
 
 def test_a_ready_gguf_is_listed_and_not_copied(
-    hub_env: dict[str, str], home: Path, tmp_path: Path, tiny_gguf: Path
+    hub_env: dict[str, str], home: Path, tmp_path: Path, tiny_gguf: Path, run: Run
 ) -> None:
     folder = tmp_path / "repo"
     folder.mkdir()
@@ -55,7 +58,7 @@ def test_a_ready_gguf_is_listed_and_not_copied(
 
 @pytest.mark.model
 def test_serve_and_chat_pull_it_by_themselves(
-    hub_env: dict[str, str], tmp_path: Path, tiny_gguf: Path
+    hub_env: dict[str, str], tmp_path: Path, tiny_gguf: Path, run: Run
 ) -> None:
     folder = tmp_path / "repo"
     folder.mkdir()
