@@ -232,8 +232,13 @@ def rounds_of(n: int, n_rounds: int, seed: int = 5) -> list[Round]:
     return rounds
 
 
-async def measure(url: str, rounds: list[Round], clients: int, quiet_s: float = 10.0) -> Outcome:
-    """Post what each part of each round has, and take the neighbour's gaps all the while."""
+async def measure(
+    url: str, rounds: list[Round], clients: int, *, quiet_s: float = 10.0, behind: bool = True
+) -> Outcome:
+    """Post what each part of each round has, and take the neighbour's gaps all the while.
+
+    With `behind`, the clients get what others leave of the machine: beside steady work, nearly nothing.
+    """
     outcome = Outcome()
     gaps: list[float] = []
 
@@ -248,7 +253,7 @@ async def measure(url: str, rounds: list[Round], clients: int, quiet_s: float = 
     others = multiprocessing.active_children()
     watching = asyncio.create_task(watch())
     loop, spawning = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
-    posting = ProcessPoolExecutor(1, spawning, stay_behind)
+    posting = ProcessPoolExecutor(1, spawning, stay_behind if behind else None)
     try:
         await loop.run_in_executor(
             posting, post_forms, url, [], clients

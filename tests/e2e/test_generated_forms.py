@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("wanted", [60, pytest.param(2000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("wanted", [30, pytest.param(2000, marks=pytest.mark.thorough)])
 def test_what_finishes_is_valid(forms_server: RunningServer, wanted: int) -> None:
     drawn = schemas(n=300)
     random.Random(3).shuffle(drawn)
