@@ -100,6 +100,11 @@ class Calibration:
             said = {name: _in_words(reasons) for name, reasons in self._lacking.items()}
             return said | {_label(*place): reason for place, reason in self._excluded.items()}
 
+    @property
+    def rounder(self) -> Rounder:
+        """The rounding of rows by a factor."""
+        return self._rounder
+
     def importance(self) -> ImportanceMatrix:
         """Return the moments' diagonal, by which all is encoded that isn't compensated."""
         return self._importance

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.llamacpp.quantization.ggml_types import row_size
-from quantize.calibration.calibration import Calibration
 from quantize.calibration.factor import Factor, factorize
-from quantize.calibration.rounding import PIECE_ROWS
+from quantize.calibration.forms import form_of
+from quantize.calibration.rounding import PIECE_ROWS, Rounder
 from quantize.moments.blas import one_blas_thread
 from quantize.plan.plan import QuantizationPlan
 
@@ -23,41 +23,41 @@ _WIDTHS: Final = (512, 1024)
 Floats = npt.NDArray[np.float32]
 
 
-def estimate_seconds(plan: QuantizationPlan, threads: int) -> float | None:
-    """Return the seconds that the plan's rounding takes on so many threads; None without a calibration.
+def estimate_seconds(plan: QuantizationPlan, rounder: Rounder, threads: int) -> float:
+    """Return the seconds that rounding the plan's tensors takes on so many threads.
 
-    Reading, writing and plain encodings aren't in it: they take a few per cent.
+    Reading, writing and plain encodings aren't in it: they take a few per cent. Before the moments are there
+    it isn't known which tensors share an input: then each counts as having its own.
     """
     calibration = plan.calibration
-    if calibration is None:
-        return None
     pieces: Counter[tuple[int, int]] = Counter()
     inputs: dict[object, int] = {}
     for index, tensor in enumerate(plan.tensors):
-        kinds = {kind for kind in plan.types_of(index) if calibration.takes(kind, tensor.name)}
-        if plan.calibration_for(index) is None or not kinds:
+        kinds = set(filter(form_of, plan.types_of(index)))
+        if not plan.is_rounded(index) or not kinds:
             continue
         n_matrices = tensor.n_rows // tensor.ne[1]
         for kind in kinds:
             pieces[kind, tensor.n_per_row] += n_matrices * -(-tensor.ne[1] // PIECE_ROWS)
         for matrix in range(n_matrices):
-            inputs[calibration.key(tensor.name, matrix)] = tensor.n_per_row
+            key = (tensor.name, matrix) if calibration is None else calibration.key(tensor.name, matrix)
+            inputs[key] = tensor.n_per_row
     with one_blas_thread():
-        cost = {kind: _piece_cost(calibration, kind) for kind in {kind for kind, _ in pieces}}
+        cost = {kind: _piece_cost(rounder, kind) for kind in {kind for kind, _ in pieces}}
         cube = _factor_cost()
     total = sum(n * cost[kind](width) for (kind, width), n in pieces.items())
     total += sum(cube * width**3 for width in inputs.values())
     return total / threads
 
 
-def _piece_cost(calibration: Calibration, ggml_type: int) -> Callable[[int], float]:
+def _piece_cost(rounder: Rounder, ggml_type: int) -> Callable[[int], float]:
     """Return the seconds of a piece by its width."""
-    small, large = (_piece_seconds(calibration, ggml_type, width) for width in _WIDTHS)
+    small, large = (_piece_seconds(rounder, ggml_type, width) for width in _WIDTHS)
     a, b = np.linalg.solve([[width, width**2] for width in _WIDTHS], [small, large])
     return lambda width: float(max(a, 0) * width + max(b, 0) * width**2)
 
 
-def _piece_seconds(calibration: Calibration, ggml_type: int, width: int) -> float:
+def _piece_seconds(rounder: Rounder, ggml_type: int, width: int) -> float:
     """Return the seconds of one piece: the second one's, for the first one may compile."""
     random = np.random.Generator(np.random.PCG64(width))
     rows = random.standard_normal((PIECE_ROWS, width)).astype(np.float32)
@@ -65,7 +65,7 @@ def _piece_seconds(calibration: Calibration, ggml_type: int, width: int) -> floa
     factor = _some_factor(width)
     for _ in range(2):
         began = time.perf_counter()
-        calibration.round_rows(ggml_type, rows, factor, out)
+        rounder.round_rows(ggml_type, rows, factor, out)
         taken = time.perf_counter() - began
     return taken
 

@@ -75,7 +75,7 @@ class QuantizationOutcome:
     check_room: int = 0
     """The check is left out where it takes more than this much."""
     rounding_seconds: float | None = None
-    """A dry run's estimate of the seconds that a calibration's rounding takes; None where there is none."""
+    """A dry run's estimate of the seconds that a calibration's rounding takes; None where none is there."""
     resumed: int = 0
     """An interrupted run had done this many tensors."""
     verified: tuple[str, ...] = ()
@@ -215,11 +215,14 @@ class _Job:
     def dry_run(self, existing: tuple[str, ...], model: StoredModel | None) -> QuantizationOutcome:
         request = self.resolved.request
         plan = self._plan(request.types, model)
+        calibration, threads = plan.calibration, request.options.run.n_threads
         return replace(
             self._outcome(plan, Publication()),
             existing=existing or request.existing_in_folder(),
             model=model,
-            rounding_seconds=estimate_seconds(plan, request.options.run.n_threads),
+            rounding_seconds=None
+            if calibration is None
+            else estimate_seconds(plan, calibration.rounder, threads),
         )
 
     def make(
@@ -313,6 +316,8 @@ class _Job:
         if path is not None:
             return check.memory_bytes(plan, read_gguf_info(path))
         made = next((file for file in plan.files if file.type in SIXTEEN_BITS), None)
+        if made is None and plan.awaits_calibration:  # moments are those of a 16-bit file
+            made = make_plan(self.checkpoint, SIXTEEN_BITS[:1]).files[0]
         if made is None or self.resolved.streamed is not None:
             return None
         return check.memory_bytes(plan, PlannedModel(made))

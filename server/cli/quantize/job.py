@@ -14,6 +14,8 @@ from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.store import ModelStore
 from quantize.calibration.calibration import Calibration
+from quantize.calibration.estimate import estimate_seconds
+from quantize.calibration.rounding import NORMAL_EFFORT, Rounder
 from quantize.control import JobControl
 from quantize.evaluate.files import Subject
 from quantize.evaluate.report import Report
@@ -71,8 +73,15 @@ class QuantizeJob:
         held_out = self.check.check(is_calibrated=self.type_options.calibrate is not None)
         with self._calibration(store, kernels, given, held_out) as calibration:
             choice = type_choice(self.ref, self.type_options, given, store, counted, kernels, calibration)
+            if held_out is not None and calibration is None and self.options.dry_run:
+                choice = replace(choice or TypeChoice(), awaits_calibration=True)
             options = replace(self.options, choice=choice, held_out=held_out)
-            return self._carry_out(options, store, kernels)
+            outcome, seconds = self._carry_out(options, store, kernels)
+        if outcome.plan is not None and outcome.plan.awaits_calibration:
+            rounder = Rounder(kernels.quantize_rows, kernels.feedback(), NORMAL_EFFORT)
+            taken = estimate_seconds(outcome.plan, rounder, self.options.run.n_threads)
+            outcome = replace(outcome, rounding_seconds=taken)
+        return outcome, seconds
 
     @contextmanager
     def _calibration(
@@ -90,10 +99,13 @@ class QuantizeJob:
             yield opened
 
     def _foresee(self, store: ModelStore, given: GivenChoice, text: TextToCollect) -> Foresight:
-        """Look ahead at the types that are known before a search; a dry run refuses nothing."""
+        """Look ahead at the types that are known before a search.
+
+        A dry run refuses nothing, and needs no moments but for a search.
+        """
         types = self._types(given.recipes, has_default=given.budget is None)
         if not types or self.options.dry_run:
-            return Foresight(is_needed=True, is_planned=True)
+            return Foresight(is_needed=given.budget is not None, is_planned=True)
         options = replace(self.options, choice=TypeChoice(given.imatrix, given.recipes))
         seen = foresee(self.ref.with_type(None), types, store=store, options=options, text=text)
         return replace(seen, is_needed=seen.is_needed or given.budget is not None)

@@ -75,7 +75,8 @@ def print_document(document: dict[str, Any]) -> None:
                 f"{size(document['check_room'])}: the loss won't be measured"
             )
         if "rounding_seconds" in document:
-            say(f"their calibrated rounding takes about {duration(document['rounding_seconds'])}")
+            behind = ", after the moments of the text are collected" if document["collects_moments"] else ""
+            say(f"their calibrated rounding takes about {duration(document['rounding_seconds'])}{behind}")
     else:
         for name, reason in document.get("rounded_plainly", {}).items():
             say(f"rounded plainly: {name}: {reason}")
@@ -87,17 +88,20 @@ def print_document(document: dict[str, Any]) -> None:
 
 
 def _calibration_of(outcome: QuantizationOutcome) -> dict[str, Any]:
-    """Return what is to be said of a calibration; nothing where there is none."""
-    calibration = None if outcome.plan is None else outcome.plan.calibration
-    if calibration is None:
+    """Return what is to be said of a calibration, be its moments there yet or not; nothing where is none."""
+    plan = outcome.plan
+    if plan is None or not plan.is_calibrated:
         return {}
-    document: dict[str, Any] = {"calibration": calibration.label, "rounded_plainly": calibration.plain}
+    document: dict[str, Any] = {}
+    if plan.calibration is not None:
+        document |= {"calibration": plan.calibration.label, "rounded_plainly": plan.calibration.plain}
     if outcome.check_bytes is not None:
         document["check_bytes"] = outcome.check_bytes
         if outcome.check_bytes > outcome.check_room:
             document["check_room"] = outcome.check_room
     if outcome.rounding_seconds is not None:
         document["rounding_seconds"] = round(outcome.rounding_seconds, 1)
+        document["collects_moments"] = plan.awaits_calibration
     return document
 
 

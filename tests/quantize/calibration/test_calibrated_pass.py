@@ -168,14 +168,13 @@ def test_moments_of_another_model_are_refused(moments: MomentFile, tmp_path: Pat
 
 def test_a_dry_run_tells_the_time(pico: Path, moments: MomentFile, tmp_path: Path) -> None:
     store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
-    choice = TypeChoice(calibration=Calibration(moments, KERNELS))
+    calibration = Calibration(moments, KERNELS)
+    choice = TypeChoice(calibration=calibration)
     options = QuantizeOptions(choice=choice, out_dir=tmp_path, dry_run=True, run=RunOptions(threads=1))
     outcome = quantize_reference(ModelRef.parse(str(pico)), TYPES, store=store, options=options)
     assert outcome.plan is not None
     assert outcome.rounding_seconds is not None
     assert 0 < outcome.rounding_seconds < 600
-    on_four = estimate_seconds(outcome.plan, 4)
-    assert on_four is not None
-    assert on_four < outcome.rounding_seconds
+    assert estimate_seconds(outcome.plan, calibration.rounder, 4) < outcome.rounding_seconds
     assert not list(tmp_path.glob("*.gguf"))
     shutil.rmtree(store.paths.home, ignore_errors=True)

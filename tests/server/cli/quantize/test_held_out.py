@@ -75,6 +75,10 @@ def test_a_calibrated_file_beside_a_plain_one(
 ) -> None:
     out = tmp_path / "out"
     four = ["quantize", str(pico), "--type", "Q4_0"]
+    plan = document(corral, *four, *flags, "--dry-run")
+    assert plan["collects_moments"]
+    assert plan["rounding_seconds"] > 0
+    assert plan["memory_bytes"] >= plan["check_bytes"] > 0
     document(corral, *four)
     refused = corral(*four, *flags)
     assert "--force replaces it" in refused.stderr
