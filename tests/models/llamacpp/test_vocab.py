@@ -5,8 +5,10 @@ import os
 import random
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,25 +228,34 @@ SOURCE = os.environ.get("CORRAL_LLAMA_CPP_SOURCE")
 VOCABULARIES = sorted(Path(SOURCE, "models").glob("ggml-vocab-*.gguf.out")) if SOURCE else []
 
 
-@pytest.mark.skipif(
-    not VOCABULARIES, reason="set CORRAL_LLAMA_CPP_SOURCE to llama.cpp's sources for their real vocabularies"
+MISSING = pytest.mark.skip(reason="needs CORRAL_LLAMA_CPP_SOURCE, llama.cpp's sources")
+REAL: list[Any] = [*VOCABULARIES] or [pytest.param(None, marks=MISSING)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=REAL,
+    ids=lambda path: path.name.split(".")[0] if path else "none",
 )
-@pytest.mark.parametrize("expected_path", VOCABULARIES, ids=lambda path: path.name.split(".")[0])
-def test_real_vocabularies_tokenize_as_expected(expected_path: Path) -> None:
-    gguf = expected_path.with_suffix("")
-    texts = Path(f"{gguf}.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+def real(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Vocab]]:
+    """One of llama.cpp's real vocabularies, loaded once, and the path of its texts' expected tokens."""
+    with Model.load(request.param.with_suffix(""), vocab_only=True) as model:
+        yield request.param, model.vocab
+
+
+def test_real_vocabularies_tokenize_as_expected(real: tuple[Path, Vocab]) -> None:
+    expected_path, vocab = real
+    texts = (
+        Path(f"{expected_path.with_suffix('')}.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    )
     lines = expected_path.read_text().split("\n")
-    with Model.load(gguf, vocab_only=True) as model:
-        for text, line in zip(texts, lines, strict=False):
-            expected = [int(token) for token in line.split()]
-            assert model.vocab.tokenize(text, add_special=False, parse_special=False) == expected, text
+    for text, line in zip(texts, lines, strict=False):
+        expected = [int(token) for token in line.split()]
+        assert vocab.tokenize(text, add_special=False, parse_special=False) == expected, text
 
 
-@pytest.mark.skipif(not VOCABULARIES, reason="needs CORRAL_LLAMA_CPP_SOURCE")
-@pytest.mark.parametrize("expected_path", VOCABULARIES, ids=lambda path: path.name.split(".")[0])
-def test_the_parts_of_real_vocabularies(expected_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Model.load(expected_path.with_suffix(""), vocab_only=True) as model:
-        check_parts(model.vocab, 60, monkeypatch)
+def test_the_parts_of_real_vocabularies(real: tuple[Path, Vocab], monkeypatch: pytest.MonkeyPatch) -> None:
+    check_parts(real[1], 60, monkeypatch)
 
 
 @pytest.mark.skipif(

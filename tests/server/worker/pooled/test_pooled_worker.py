@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,20 @@ def failure(worker: WorkerClient, request_id: str, *texts: Any, **fields: Any) -
     return worker.finish(request_id).failure
 
 
+@pytest.fixture(scope="module")
+def bert(encoders: dict[str, Path]) -> Iterator[WorkerClient]:
+    with WorkerClient(encoders["bert"]) as running:
+        running.ready()
+        yield running
+
+
+@pytest.fixture
+def worker(bert: WorkerClient) -> WorkerClient:
+    """A worker that several tests use, one after the other; none sees the events of those before."""
+    bert.events.clear()
+    return bert
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_texts_computed_together_are_as_alone(encoders: dict[str, Path], name: str) -> None:
     with WorkerClient(encoders[name]) as worker:
@@ -63,11 +78,9 @@ def test_texts_computed_together_are_as_alone(encoders: dict[str, Path], name: s
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
 
 
-def test_the_vector_is_the_mean_of_its_tokens(encoders: dict[str, Path]) -> None:
-    with WorkerClient(encoders["bert"]) as worker:
-        worker.ready()
-        rows = pooled(worker, "rows", TEXTS[0], wants="rows")
-        vector = pooled(worker, "vector", TEXTS[0], norm=-1)
+def test_the_vector_is_the_mean_of_its_tokens(worker: WorkerClient) -> None:
+    rows = pooled(worker, "rows", TEXTS[0], wants="rows")
+    vector = pooled(worker, "vector", TEXTS[0], norm=-1)
     assert len(rows) == 11
     assert vector[0] == pytest.approx(rows.mean(axis=0), abs=1e-5)
 
@@ -116,11 +129,9 @@ def test_pairs_scored_together_are_as_alone(encoders: dict[str, Path], name: str
     assert "/v1/rerank" in refused.message
 
 
-def test_an_embedding_model_compares_pairs(encoders: dict[str, Path]) -> None:
-    with WorkerClient(encoders["bert"]) as worker:
-        worker.ready()
-        scores = pooled(worker, "a", TEXTS[0], TEXTS[1], pairs=((0, 1), (0, 0)))
-        vectors = pooled(worker, "b", TEXTS[0], TEXTS[1])
+def test_an_embedding_model_compares_pairs(worker: WorkerClient) -> None:
+    scores = pooled(worker, "a", TEXTS[0], TEXTS[1], pairs=((0, 1), (0, 0)))
+    vectors = pooled(worker, "b", TEXTS[0], TEXTS[1])
     assert scores[:, 0] == pytest.approx([float(vectors[0] @ vectors[1]), 1.0], abs=1e-5)
 
 
@@ -174,32 +185,26 @@ def test_a_pair_that_is_too_long_loses_the_end_of_its_longer_text(encoders: dict
     ],
 )
 def test_what_can_not_be_is_refused_and_others_go_on(
-    encoders: dict[str, Path], texts: Any, fields: dict[str, Any], message: str
+    worker: WorkerClient, texts: Any, fields: dict[str, Any], message: str
 ) -> None:
-    with WorkerClient(encoders["bert"]) as worker:
-        worker.ready()
-        assert message in failure(worker, "a", *texts, **fields).message
-        assert pooled(worker, "b", "the sun").shape == (1, 256)
+    assert message in failure(worker, "a", *texts, **fields).message
+    assert pooled(worker, "b", "the sun").shape == (1, 256)
 
 
-def test_dimensions_are_cut_and_normalized_again(encoders: dict[str, Path]) -> None:
-    with WorkerClient(encoders["bert"]) as worker:
-        worker.ready()
-        whole = pooled(worker, "a", "the sun", norm=-1)[0]
-        short = pooled(worker, "b", "the sun", dimensions=64)[0]
+def test_dimensions_are_cut_and_normalized_again(worker: WorkerClient) -> None:
+    whole = pooled(worker, "a", "the sun", norm=-1)[0]
+    short = pooled(worker, "b", "the sun", dimensions=64)[0]
     assert short == pytest.approx(whole[:64] / np.linalg.norm(whole[:64]), abs=1e-6)
 
 
-def test_each_kind_refuses_the_others_requests(encoders: dict[str, Path], pico_path: Path) -> None:
-    with WorkerClient(encoders["bert"]) as worker:
-        worker.ready()
-        worker.send(Generate(id="g", prompt=TextPrompt("Hi"), params=SamplingParams()))
-        refused = worker.finish("g").failure
+def test_each_kind_refuses_the_others_requests(worker: WorkerClient, pico_path: Path) -> None:
+    worker.send(Generate(id="g", prompt=TextPrompt("Hi"), params=SamplingParams()))
+    refused = worker.finish("g").failure
     assert (refused.code, refused.param) == ("model_kind_not_supported", "model")
     assert "/v1/embeddings" in refused.message
-    with WorkerClient(pico_path) as worker:
-        worker.ready()
-        refused = failure(worker, "p", "Hi")
+    with WorkerClient(pico_path) as writer:
+        writer.ready()
+        refused = failure(writer, "p", "Hi")
     assert (refused.code, refused.kind) == ("model_kind_not_supported", "invalid_request")
     assert "--pooling" in refused.message
 

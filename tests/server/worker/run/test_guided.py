@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -52,10 +52,31 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["spm", "bpe"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+Vocabulary = Literal["spm", "bpe"]
+PAIRS: list[tuple[Vocabulary, bool]] = [("spm", False), ("bpe", True), ("spm", True), ("bpe", False)]
+"""A vocabulary, and whether all sequences share a cache; the first two have each of both."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            pair,
+            id=f"{pair[0]}-{'unified' if pair[1] else 'streams'}",
+            marks=() if at < 2 else pytest.mark.thorough,
+        )
+        for at, pair in enumerate(PAIRS)
+    ],
+)
+def pair(request: pytest.FixtureRequest) -> tuple[Vocabulary, bool]:
+    chosen: tuple[Vocabulary, bool] = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def model(pair: tuple[Vocabulary, bool], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     path: Path = tmp_path_factory.mktemp("guided") / "model.gguf"
-    write_tiny_gguf(path, TinyModel(vocabulary=request.param))
+    write_tiny_gguf(path, TinyModel(vocabulary=pair[0]))
     with Model.load(path) as loaded:
         yield loaded
 
@@ -65,9 +86,9 @@ def grammars(model: Model) -> Grammars:
     return Grammars(model.vocab)
 
 
-@pytest.fixture(params=[False, True], ids=["streams", "unified"])
-def context(model: Model, request: pytest.FixtureRequest) -> Iterator[Context]:
-    with f32_context(model, n_seq_max=4, kv_unified=request.param) as made:
+@pytest.fixture
+def context(model: Model, pair: tuple[Vocabulary, bool]) -> Iterator[Context]:
+    with f32_context(model, n_seq_max=4, kv_unified=pair[1]) as made:
         yield made
 
 
