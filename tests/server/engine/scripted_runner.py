@@ -44,7 +44,7 @@ N_VOCAB = len(PIECES) + 1
 
 def as_bytes(tokens: Sequence[int]) -> bytes:
     """Return a byte of each token, those of images included."""
-    return bytes(token & 0xFF for token in tokens)
+    return bytes([token & 0xFF for token in tokens])
 
 
 def next_token(held: Sequence[int], seed: int, *, ban_eog: bool, adapters: Adapters = ()) -> int:

@@ -22,7 +22,7 @@ N_SCHEDULES = int(os.environ.get("CORRAL_TEST_SCHEDULES", "300"))
 FIRST = int(os.environ.get("CORRAL_TEST_SCHEDULES_FROM", "0"))
 AT_ONCE = 5
 """A test plays so few that a busy machine finishes them within a test's time."""
-N_EACH_RUN = N_SCHEDULES if "CORRAL_TEST_SCHEDULES" in os.environ else 160
+N_EACH_RUN = N_SCHEDULES if "CORRAL_TEST_SCHEDULES" in os.environ else 100
 """The schedules behind these are played by `make thorough`."""
 
 
