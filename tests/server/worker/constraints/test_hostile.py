@@ -26,7 +26,7 @@ MAX_BYTES = 300 << 20
 
 
 @pytest.mark.parametrize(
-    ("n", "seed"), [(34, 5), *(pytest.param(500, seed, marks=pytest.mark.thorough) for seed in (6,))]
+    ("n", "seed"), [(17, 5), *(pytest.param(500, seed, marks=pytest.mark.thorough) for seed in (6,))]
 )
 @pytest.mark.timeout(2400)
 def test_each_is_refused_by_name_or_safe_to_follow(n: int, seed: int, vocab: Vocab) -> None:
