@@ -120,9 +120,9 @@ def sorted_forms(n: int, seed: int) -> tuple[list[Constraint], list[Constraint]]
     return refused, followed
 
 
-def post(url: str, content: bytes) -> tuple[int, bytes]:
+def post(url: str, content: bytes, tries: int = MAX_RETRIES) -> tuple[int, bytes]:
     """Send a chat, again where the machine had no time for it; return the status and the answer."""
-    for _ in range(MAX_RETRIES):
+    for _ in range(tries):
         status, answer, retry_after_s = post_once(url, content)
         if status != HTTPStatus.TOO_MANY_REQUESTS:
             break
@@ -158,19 +158,21 @@ def stay_behind() -> None:
     take_what_is_left(os.getpid())
 
 
-def post_forms(url: str, forms: Sequence[Constraint | None], clients: int) -> Answers:
+def post_forms(
+    url: str, forms: Sequence[Constraint | None], clients: int, tries: int = MAX_RETRIES
+) -> Answers:
     """Send one question for each form, so many at the same time."""
     answers = Answers()
     bodies = [body(form) for form in forms]
     with ThreadPoolExecutor(clients) as threads:
-        for form, came in zip(forms, threads.map(partial(_attempt, url), bodies), strict=True):
+        for form, came in zip(forms, threads.map(partial(_attempt, url, tries), bodies), strict=True):
             _judge(form, came, answers)
     return answers
 
 
-def _attempt(url: str, content: bytes) -> tuple[int, bytes] | OSError:
+def _attempt(url: str, tries: int, content: bytes) -> tuple[int, bytes] | OSError:
     try:
-        return post(url, content)
+        return post(url, content, tries)
     except OSError as error:
         return error
 
@@ -198,8 +200,8 @@ def _judge(form: Constraint | None, came: tuple[int, bytes] | OSError, answers: 
         answers.unclear.append(f"{status} {answer[:300]!r} {text}")
 
 
-async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]:
-    """Yield the time of each chunk of a stream, for ever."""
+async def neighbour(client: httpx.AsyncClient, url: str, rest_s: float = 0.0) -> AsyncIterator[float]:
+    """Yield the time of each chunk of a stream, for ever, with so long a rest after each answer."""
     question = {
         "messages": [{"role": "user", "content": "Tell me of the sea."}],
         "stream": True,
@@ -213,6 +215,7 @@ async def neighbour(client: httpx.AsyncClient, url: str) -> AsyncIterator[float]
                 if line.startswith("data: {"):
                     yield time.perf_counter()
             yield 0.0  # the wait for the next answer isn't a gap of a stream
+        await asyncio.sleep(rest_s)
 
 
 def rounds_of(n: int, n_rounds: int, seed: int = 5) -> list[Round]:
@@ -233,11 +236,19 @@ def rounds_of(n: int, n_rounds: int, seed: int = 5) -> list[Round]:
 
 
 async def measure(
-    url: str, rounds: list[Round], clients: int, *, quiet_s: float = 10.0, behind: bool = True
+    url: str,
+    rounds: list[Round],
+    clients: int,
+    *,
+    quiet_s: float = 10.0,
+    behind: bool = True,
+    rest_s: float = 0.0,
+    tries: int = MAX_RETRIES,
 ) -> Outcome:
     """Post what each part of each round has, and take the neighbour's gaps all the while.
 
-    With `behind`, the clients get what others leave of the machine: beside steady work, nearly nothing.
+    With `behind`, the clients get what others leave of the machine: beside steady work, nearly nothing. The
+    neighbour rests `rest_s` seconds after an answer. A form for which there is no time is sent `tries` times.
     """
     outcome = Outcome()
     gaps: list[float] = []
@@ -245,7 +256,7 @@ async def measure(
     async def watch() -> None:
         last = 0.0
         async with httpx.AsyncClient(timeout=600) as client:
-            async for now in neighbour(client, url):
+            async for now in neighbour(client, url, rest_s):
                 if last and now:
                     gaps.append(now - last)
                 last = now
@@ -264,7 +275,7 @@ async def measure(
                 if part == "quiet":
                     await asyncio.sleep(quiet_s)
                 else:
-                    answers = await loop.run_in_executor(posting, post_forms, url, questions, clients)
+                    answers = await loop.run_in_executor(posting, post_forms, url, questions, clients, tries)
                     outcome.statuses += answers.statuses
                     outcome.unclear += answers.unclear
                 if watching.done():
