@@ -17,8 +17,10 @@ from tests.quantize.quantize_folder import quantize_folder
 pytestmark = pytest.mark.model
 
 N_CTX = 256
+LIBRARIES = 32 * 2**20
+"""llama.cpp, threads and the vocabulary come with the first model; whoever reckons has them in BASE_BYTES."""
 MEASURED = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 import numpy as np
 from models.gguf.info import read_gguf_info
@@ -28,8 +30,9 @@ from quantize.control import JobControl
 from quantize.imatrix.matrix import Importance, ImportanceMatrix
 from quantize.plan.types import TypeChoice
 
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak() -> int:  # ru_maxrss would begin with that of the process that started this one
+    (kib,) = re.findall(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
+    return int(kib) * 1024
 
 sixteen, path = map(Path, sys.argv[1:])
 tensors = [one for one in read_gguf_info(path).tensors if len(one.shape) == 2]
@@ -56,4 +59,4 @@ def test_the_check_takes_what_is_said(tmp_path: Path) -> None:
     largest = max(tensor.n_elements for tensor in info.tensors)
     said = check_bytes(info, largest, n_texts=1, n_windows=CHECK_CHUNKS, n_ctx=N_CTX)
     assert (n_kinds, n_windows) == (1, CHECK_CHUNKS)
-    assert 0.4 * said < taken <= said
+    assert 0.4 * said < taken <= said + LIBRARIES
