@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.address_texts import parts
 from bench.calibration import Pair, Results, Row, corral, main, table
 from bench.foreign_texts import code_parts, untagged
 from models.demo import DEMO_DIR
@@ -45,6 +46,12 @@ def test_tagged_words_become_sentences() -> None:
 def test_code_comes_without_notices_and_short_files() -> None:
     files = {"a.py": b"x = 1\n", "b.ts": b"/* notice */\n" + b"let x = 1;\n" * 400, "c.ts": b"// only\n"}
     assert list(code_parts(files, r".*\.ts")) == ["let x = 1;\n" * 318 + "le"]
+
+
+def test_parts_of_an_address_are_whole_sentences() -> None:
+    address = "One is here.  \n" * 300 + "Its rest"
+    assert parts(address) == [" ".join(["One is here."] * 193)]
+    assert parts("Too short.") == []
 
 
 @pytest.mark.thorough
