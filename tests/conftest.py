@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def ctrl_c_stays() -> Iterator[None]:
     """A test that leaves Ctrl-C ignored makes those behind it fail: their processes ignore it, too."""
     yield
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels_are_left() -> Iterator[None]:
+    """A worker's model that a test loads itself takes Corral's kernels for the process: those of tests behind
+    it would give other bits than the same in a process of its own.
+    """
+    yield
+    front = sys.modules.get("server.kernels.front")
+    if front is not None:
+        front.leave_to_llama_cpp()
 
 
 @pytest.fixture(autouse=True)

@@ -56,5 +56,11 @@ def kernels_in_use() -> Iterator[KernelLibrary]:
         yield library
     finally:
         library.choose()
-        for one in library.formats():
-            library.use(one, is_used=False)
+        leave(library)
+
+
+def leave(library: KernelLibrary) -> None:
+    """Leave all weights that are loaded from now on to llama.cpp, and attention."""
+    for one in library.formats():
+        library.use(one, is_used=False)
+    library.use_attention(is_used=False)
