@@ -54,6 +54,18 @@ def factorize(
     plain encoding's `importance` is the variances, unless it is given.
     """
     variances = np.diagonal(moments).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of absurd numbers is looked at here
+        return _factorized(moments, variances, shrinkage, damping, importance, held_out)
+
+
+def _factorized(
+    moments: Floats,
+    variances: npt.NDArray[np.float64],
+    shrinkage: float,
+    damping: float,
+    importance: Floats | None,
+    held_out: Floats | None,
+) -> Factor | None:
     if not np.isfinite(moments).all() or not (variances > 0).any() or (variances < 0).any():
         return None
     unit = float(np.median(variances[variances > 0]))
@@ -93,9 +105,10 @@ def asked_shrinkage(moments: Floats, held_out: Floats, least: float = SHRINKAGE)
     scale = np.zeros_like(variances)
     np.divide(1.0, np.sqrt(variances), out=scale, where=variances > 0)
     upper = np.triu(moments, 1) * scale[:, None] * scale[None, :]
-    rows = held_out * scale
-    seen = 2.0 * float(np.square(upper, dtype=np.float64).sum())
-    borne_out = 2.0 * float(np.sum((rows @ upper) * rows, dtype=np.float64)) / n_rows
-    if seen <= 0:
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd rows bear nothing out
+        rows = held_out * scale
+        seen = 2.0 * float(np.square(upper, dtype=np.float64).sum())
+        borne_out = 2.0 * float(np.sum((rows @ upper) * rows, dtype=np.float64)) / n_rows
+    if seen <= 0 or not np.isfinite(borne_out):
         return 1.0
     return float(np.clip(1.0 - borne_out / seen, least, 1.0))

@@ -93,14 +93,14 @@ class HeldOutModel(Closing):
                 losses.append(KindLoss(kind, tuple(names), self._compare(file, names)))
                 on_trials(len(losses), n_trials)
                 control.raise_if_cancelled("the check was cancelled; the same command goes on with it")
-            whole = self._compare(file, [name for names in kinds.values() for name in names])
+            whole = self._compare_whole(file, {name for names in kinds.values() for name in names})
             on_trials(n_trials, n_trials)
         return Verdict(type_, tuple(losses), whole, whole)
 
     def losses(self, path: Path, tensors: Sequence[str]) -> tuple[TextLoss, ...]:
-        """Return the losses of the file's `tensors` together, as they are now."""
+        """Return the whole file's losses as it is now, and with plain encoding of `tensors`."""
         with closing(open_gguf(path)) as file:
-            return self._compare(file, tensors)
+            return self._compare_whole(file, set(tensors))
 
     def _kinds(self, file: GGUFSource, names: Collection[str]) -> dict[str, list[str]]:
         """Return those of the tensors that the model computes with and that aren't plain, by kind."""
@@ -114,6 +114,15 @@ class HeldOutModel(Closing):
         plain = self._model.divergences(names, lambda name: self._plain(file, name))
         calibrated = self._model.divergences(names, lambda name: _values(file, name))
         return compare(self._texts, plain, calibrated)
+
+    def _compare_whole(self, file: GGUFSource, calibrated: Collection[str]) -> tuple[TextLoss, ...]:
+        """Return the losses of all that the file has of the model: types that aren't calibrated lose, too."""
+        names = [name for name in self._model.weights if name in file.entries]
+        plain = self._model.divergences(
+            names, lambda name: self._plain(file, name) if name in calibrated else _values(file, name)
+        )
+        made = self._model.divergences(names, lambda name: _values(file, name))
+        return compare(self._texts, plain, made)
 
     def _plain(self, file: GGUFSource, name: str) -> Floats:
         """Return a tensor's rows as plain encoding in the file's type has them."""

@@ -39,6 +39,11 @@ class TypeChoice:
     awaits_calibration: bool = False
 
     @property
+    def is_calibrated(self) -> bool:
+        """True if tensors are rounded by whole moments, be they there yet or not."""
+        return self.calibration is not None or self.awaits_calibration
+
+    @property
     def has_importance(self) -> bool:
         """True if the importance of columns is known when tensors are encoded."""
         return self.imatrix is not None or self.awaits_calibration
@@ -54,6 +59,11 @@ def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
     known = [*ALL_FTYPES, *(recipe.name for recipe in choice.recipes)]
     if not types:
         raise QuantizationError(f"no type was asked for; known are {' '.join(known)}")
+    if choice.is_calibrated and all(type_ in PLAIN_TYPES for type_ in types):
+        raise QuantizationError(
+            f"{' '.join(types)} has nothing that a calibration rounds; leave --calibrate out, or choose a "
+            "quantized type"
+        )
     for type_ in types:
         if type_ in NEEDS_IMATRIX and not choice.has_importance:
             raise QuantizationError(

@@ -75,6 +75,16 @@ def test_what_are_no_moments_has_none() -> None:
     assert factorize(wild) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_absurd_numbers_bear_nothing_out() -> None:
+    """Finite ones, as a damaged file has them: no warning of numpy's reaches anyone."""
+    moments = np.eye(4, dtype=np.float32) + np.float32(0.5)
+    moments[0, 0] = 3e38
+    factorize(moments)
+    rows = np.full((8, 4), 1e38, np.float32)
+    assert asked_shrinkage(np.eye(4, dtype=np.float32) + np.float32(0.5), rows) == 1.0
+
+
 def test_the_held_out_rows_decide_how_far_moments_shrink() -> None:
     moments = moments_of(rows_of(5, 4000, 32))
     assert asked_shrinkage(moments, rows_of(6, 4000, 32), least=0.1) == pytest.approx(0.1)

@@ -17,7 +17,7 @@ from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
 from quantize.calibration.calibration import Calibration
-from quantize.calibration.held_out import HeldOutText
+from quantize.calibration.held_out import HeldOutModel, HeldOutText
 from quantize.calibration.verdict import Verdict
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.gguf import open_gguf
@@ -167,6 +167,19 @@ def test_a_kind_that_lost_is_rounded_plainly(tmp_path: Path) -> None:
     assert written[0].quality == verdict.quality()
     assert SPOILED in written[0].quality["rounded_plainly"]
     assert {name.split(" as ")[0] for name in calibration.plain} >= fallen
+
+
+def test_what_is_not_calibrated_counts_in_the_whole_files_loss(tmp_path: Path) -> None:
+    """As one file: its ternary tensors lose most, and nobody calibrates them."""
+    directory = write_pico_checkpoint(tmp_path / "pico", n_layers=1)
+    sixteen, ternary = (file.path for file in quantize_folder(directory, ["F16", "TQ1_0"], tmp_path))
+    with collect_pico_moments(sixteen, tmp_path) as moments:
+        choice = TypeChoice(moments.importance())
+    with HeldOutModel(sixteen, CHECK.texts, choice, n_ctx=N_CTX, threads=1) as model:
+        verdict = model.verdict("TQ1_0", ternary, ["output.weight"], JobControl())
+    (kind,) = verdict.kinds
+    assert verdict.whole[0].calibrated > 5 * kind.losses[0].calibrated
+    assert verdict.whole[0].plain > 5 * kind.losses[0].plain
 
 
 def test_the_service_checks_and_keeps_what_it_measured(tmp_path: Path) -> None:
