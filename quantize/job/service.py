@@ -38,7 +38,7 @@ from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.planned_model import PlannedModel
 from quantize.plan.projector import check_numbers, with_projector
-from quantize.plan.types import PLAIN_TYPES, check_types
+from quantize.plan.types import PLAIN_TYPES, check_types, require_roundable
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import bounds_for
 from quantize.run.pipeline import run
@@ -127,6 +127,7 @@ def quantize_reference(
     own_types = (ref.type,) if ref.type is not None else DEFAULT_TYPES
     wanted = tuple(dict.fromkeys(canonical_type(type_) for type_ in types or own_types))
     check_types(wanted, options.choice)
+    require_roundable(wanted, options.choice)
     check_numbers(options.projector or PROJECTOR_NUMBERS[0])
     resolved = resolve(QuantizeRequest(ref.with_type(None), wanted, store, options), control)
     request = resolved.request

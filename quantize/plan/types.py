@@ -53,17 +53,21 @@ class TypeChoice:
             object.__setattr__(self, "imatrix", self.calibration.importance())
 
 
+def require_roundable(types: Sequence[str], choice: TypeChoice | None) -> None:
+    """Raise QuantizationError if there is a calibration, and none of the types asked for is rounded."""
+    if choice is not None and choice.is_calibrated and all(type_ in PLAIN_TYPES for type_ in types):
+        raise QuantizationError(
+            f"{' '.join(types)} has nothing that a calibration rounds; leave --calibrate out, or choose a "
+            "quantized type"
+        )
+
+
 def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
     """Raise QuantizationError with the reason if one of `types` can't be written."""
     choice = choice or TypeChoice()
     known = [*ALL_FTYPES, *(recipe.name for recipe in choice.recipes)]
     if not types:
         raise QuantizationError(f"no type was asked for; known are {' '.join(known)}")
-    if choice.is_calibrated and all(type_ in PLAIN_TYPES for type_ in types):
-        raise QuantizationError(
-            f"{' '.join(types)} has nothing that a calibration rounds; leave --calibrate out, or choose a "
-            "quantized type"
-        )
     for type_ in types:
         if type_ in NEEDS_IMATRIX and not choice.has_importance:
             raise QuantizationError(

@@ -27,7 +27,7 @@ from quantize.job.service import QuantizationOutcome, quantize_reference
 from quantize.kernels.compiler import KernelCompiler
 from quantize.moments.collect import MomentMeans, collect_moments
 from quantize.moments.file import MomentFile, read_moments
-from quantize.plan.types import TypeChoice, check_types
+from quantize.plan.types import TypeChoice, require_roundable
 from quantize.run.options import RunOptions
 from tests.quantize.moments.test_collect import TEXT
 
@@ -99,10 +99,10 @@ def test_a_file_of_plain_numbers_says_nothing_of_it(pico: Path, moments: MomentF
 
 def test_a_calibration_with_nothing_to_round_is_refused(moments: MomentFile) -> None:
     choice = TypeChoice(calibration=Calibration(moments, KERNELS))
-    check_types(["F16", "Q8_0"], choice)
+    require_roundable(["F16", "Q8_0"], choice)
     for types in (["F16"], ["BF16", "F32"]):
         with pytest.raises(QuantizationError, match="nothing that a calibration rounds"):
-            check_types(types, choice)
+            require_roundable(types, choice)
 
 
 def test_products_lose_less(

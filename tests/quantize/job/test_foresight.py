@@ -65,7 +65,7 @@ def test_files_that_are_here(ref: ModelRef, store: ModelStore, tmp_path: Path) -
     with pytest.raises(ConfigError, match="give a longer text"):
         look(ref, store, "Q4_0", text=replace(TO_COLLECT, plan=TextPlan("short", 64)))
     with pytest.raises(QuantizationError, match=r"pico\.F16\.gguf exists; .*--force"):
-        look(ref, store, "F16", out_dir=tmp_path)
+        look(ref, store, "F16", "Q4_0", out_dir=tmp_path)
 
 
 def test_what_the_pass_would_refuse(
