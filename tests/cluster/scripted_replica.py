@@ -31,7 +31,7 @@ class ScriptedReplica(model_replica.ModelReplica):
         self._service = ReplicaService(
             Supervisor(catalogue, spec_of, policy=QUICK, command=scripted_command),
             deployment="one",
-            max_ongoing=64,
+            max_ongoing=16,
             version="1",
         )
         await self._service.start(model_replica.ApiProcesses().addresses)
