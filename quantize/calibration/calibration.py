@@ -86,6 +86,11 @@ class Calibration:
         return self._moments.info.label
 
     @property
+    def origin(self) -> MomentInfo:
+        """The text and the 16-bit model that the moments are of."""
+        return self._moments.info
+
+    @property
     def effort(self) -> Effort:
         """The amount of trying."""
         return self._rounder.effort

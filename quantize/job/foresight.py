@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.errors import DiskFull, QuantizationError, StoreError
+from models.errors import ConfigError, DiskFull, QuantizationError, StoreError
 from models.llamacpp.model import Model
 from models.reference import ModelRef
 from models.store.store import ModelStore
@@ -32,13 +32,23 @@ class TextToCollect:
     label: str
     plan: TextPlan
 
-    def calibration(self, model: Path) -> str:
-        """Return what the store will say of files that are so calibrated.
+    def n_chunks(self, model: Path) -> int:
+        """Return how many chunks of the text run. `model`: any file with the model's vocabulary.
 
-        `model`: any file with the model's vocabulary. Raises ConfigError: too short a text.
+        Raises ConfigError: too short a text.
         """
         with Model.load(model, vocab_only=True) as vocabulary:
-            n_windows = len(cut_windows(vocabulary, self.plan))
+            try:
+                return len(cut_windows(vocabulary, self.plan))
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{self.label} is too short to calibrate on: two chunks of {self.plan.n_ctx} tokens are "
+                    "needed, and some dozens are advised; give a longer text"
+                ) from error
+
+    def calibration(self, model: Path) -> str:
+        """Return what the store will say of files that are so calibrated. Raises as `n_chunks` does."""
+        n_windows = self.n_chunks(model)
         n_summed = n_windows - Sampling(n_windows, self.plan.n_ctx).n_held_out
         keys = {
             "corral.calibration.text": string(self.label),

@@ -34,6 +34,8 @@ from quantize.job.request import QuantizeOptions, QuantizeRequest
 from quantize.job.resolve_source import SIXTEEN_BITS, ResolvedSource, resolve
 from quantize.kernels.compiler import KernelCompiler
 from quantize.merge.borrowed_output import with_output_of
+from quantize.moments.layout import MomentInfo
+from quantize.moments.model_hash import model_hash
 from quantize.plan.make_plan import make_plan
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.planned_model import PlannedModel
@@ -179,6 +181,18 @@ def _require_replaceable(
     require_so_calibrated(request.ref, model, existing, calibration_of(choice.calibration.metadata()))
 
 
+def _warn_of_other_model(origin: MomentInfo, sixteen_bits: Path) -> None:
+    """Warn if moments aren't those of the 16-bit file that is here: they may be a relative's, on purpose."""
+    if origin.model_hash != model_hash(read_gguf_info(sixteen_bits)):
+        _log.warning(
+            "the moments are those of another file than %s: %s; unless that is the same model, or one that "
+            "you mean, collect its own: corral moments %s",
+            sixteen_bits,
+            origin.model,
+            sixteen_bits,
+        )
+
+
 def require_so_calibrated(
     ref: ModelRef, model: StoredModel, types: Sequence[str], calibration: str | None
 ) -> None:
@@ -287,9 +301,13 @@ class _Job:
         """Return what `make` makes; with a calibration, after the held-out check."""
         options = self.resolved.request.options
         choice, check = options.choice, options.held_out
-        if check is None or choice is None or choice.calibration is None:
+        if choice is None or choice.calibration is None:
             return make()
         sixteen_bits = self.resolved.sixteen_bits
+        if sixteen_bits is not None:
+            _warn_of_other_model(choice.calibration.origin, sixteen_bits)
+        if check is None:
+            return make()
         if sixteen_bits is not None:
             check.require_text(sixteen_bits)
         written = make()

@@ -8,8 +8,7 @@ file.py        `MomentFile`: a file of second moments, read one input at a time.
 inputs.py      `find_inputs`: the distinct inputs of a model's weights, in the order in which a graph has
                them.
 layout.py      The layout of a file of moments: a GGUF file's metadata and tensors. Pure.
-model_hash.py  `model_hash`: a GGUF file's identity without reading it all: header, sizes, each tensor's
-               beginning.
+model_hash.py  `model_hash`: a GGUF model's identity by what it computes, without reading it all.
 moments.py     `Moments`: second moments of a weight's input, the sum of x xᵀ over a text, and rows beside it.
 sampling.py    `Sampling`: which windows of a text are held out, and which of their rows are kept. Pure.
 sums.py        `InputSum`: the sum of x xᵀ over an input's rows so far; `PassSums`: those of a pass over a

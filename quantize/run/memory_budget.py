@@ -78,7 +78,8 @@ def memory_of_check(
 
     The check runs `n_windows` windows of `n_ctx` tokens of each text.
     """
-    largest = max((plan.tensors[index].n_elements for index in _rounded(plan)), default=0)
+    replaced = (tensor.n_elements for index, tensor in enumerate(plan.tensors) if plan.is_rounded(index))
+    largest = max(replaced, default=0)
     checked = check_bytes(model, largest, n_texts=n_texts, n_windows=n_windows, n_ctx=n_ctx)
     return BASE_BYTES + MEMORY_BYTES + checked
 

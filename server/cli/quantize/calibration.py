@@ -96,7 +96,8 @@ def _collected(
     label, text = text_of(options.file)
     target = options.out / f"{ref.name.rsplit('/', 1)[-1]}.moments.gguf"
     is_there, plan = target.exists(), TextPlan(text, n_chunks=CHUNKS)
-    seen = None if is_there else foresee(TextToCollect(label, plan))
+    wanted = TextToCollect(label, plan)
+    seen = None if is_there else foresee(wanted)
     if seen is not None and not seen.is_needed:
         return None
     model = model_file(str(ref.with_type("F16")), "F16").path
@@ -106,7 +107,8 @@ def _collected(
         say(f"moments as {target} has them")
         return target
     if seen is not None and not seen.is_planned:  # now its weights are here
-        foresee(TextToCollect(label, plan))
+        foresee(wanted)
+    wanted.n_chunks(model)
     check.require_text(model)
     with disk_errors(f"write {target.name}", options.out, "--out"):
         options.out.mkdir(parents=True, exist_ok=True)

@@ -182,7 +182,9 @@ def test_what_is_not_calibrated_counts_in_the_whole_files_loss(tmp_path: Path) -
     assert verdict.whole[0].plain > 5 * kind.losses[0].plain
 
 
-def test_the_service_checks_and_keeps_what_it_measured(tmp_path: Path) -> None:
+def test_the_service_checks_and_keeps_what_it_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
     ref = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "pico", n_layers=1)))
     quantize_reference(ref, ["Q4_0"], store=store)
@@ -209,6 +211,11 @@ def test_the_service_checks_and_keeps_what_it_measured(tmp_path: Path) -> None:
         short = replace(options, held_out=HeldOutCheck((HeldOutText("short", "too short"),)))
         with pytest.raises(ConfigError, match="short has"):
             quantize_reference(ref, ["Q8_0"], store=store, options=short)
+        assert "another file" not in caplog.text
+        other = ModelRef.parse(str(write_pico_checkpoint(tmp_path / "other", n_layers=1, seed=1)))
+        quantize_reference(other, ["F16"], store=store)
+        quantize_reference(other, ["Q4_0"], store=store, options=replace(options, held_out=None))
+        assert "the moments are those of another file" in caplog.text
     model = store.get(ref)
     files = {file.type: file for file in model.manifest.files}
     assert files["Q5_0"].quality is not None

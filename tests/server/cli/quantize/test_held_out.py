@@ -84,7 +84,10 @@ def test_a_calibrated_file_beside_a_plain_one(
     assert "--force replaces it" in refused.stderr
     too_short = corral(*four, *flags, "--held-out", flags[-1] + ".short", "--out", str(out))
     assert "give a longer text with --held-out" in too_short.stderr
+    unusable = corral(*four, *flags[:-1], flags[-1] + ".short", "--out", str(out))
+    assert "mine.txt.short is too short to calibrate on" in unusable.stderr
     assert not list(tmp_path.rglob("*.moments.gguf")), "refused before anything was collected"
+    assert not out.exists()
     made = document(corral, *four, *flags, "--out", str(out))
     again = corral(*four, *flags[:-1], str(out / "pico.moments.gguf"))
     assert "--force replaces it" in again.stderr
