@@ -120,9 +120,9 @@ def sorted_forms(n: int, seed: int) -> tuple[list[Constraint], list[Constraint]]
     return refused, followed
 
 
-def post(url: str, content: bytes, tries: int = MAX_RETRIES) -> tuple[int, bytes]:
+def post(url: str, content: bytes) -> tuple[int, bytes]:
     """Send a chat, again where the machine had no time for it; return the status and the answer."""
-    for _ in range(tries):
+    for _ in range(MAX_RETRIES):
         status, answer, retry_after_s = post_once(url, content)
         if status != HTTPStatus.TOO_MANY_REQUESTS:
             break
@@ -158,21 +158,19 @@ def stay_behind() -> None:
     take_what_is_left(os.getpid())
 
 
-def post_forms(
-    url: str, forms: Sequence[Constraint | None], clients: int, tries: int = MAX_RETRIES
-) -> Answers:
+def post_forms(url: str, forms: Sequence[Constraint | None], clients: int) -> Answers:
     """Send one question for each form, so many at the same time."""
     answers = Answers()
     bodies = [body(form) for form in forms]
     with ThreadPoolExecutor(clients) as threads:
-        for form, came in zip(forms, threads.map(partial(_attempt, url, tries), bodies), strict=True):
+        for form, came in zip(forms, threads.map(partial(_attempt, url), bodies), strict=True):
             _judge(form, came, answers)
     return answers
 
 
-def _attempt(url: str, tries: int, content: bytes) -> tuple[int, bytes] | OSError:
+def _attempt(url: str, content: bytes) -> tuple[int, bytes] | OSError:
     try:
-        return post(url, content, tries)
+        return post(url, content)
     except OSError as error:
         return error
 
@@ -243,12 +241,11 @@ async def measure(
     quiet_s: float = 10.0,
     behind: bool = True,
     rest_s: float = 0.0,
-    tries: int = MAX_RETRIES,
 ) -> Outcome:
     """Post what each part of each round has, and take the neighbour's gaps all the while.
 
     With `behind`, the clients get what others leave of the machine: beside steady work, nearly nothing. The
-    neighbour rests `rest_s` seconds after an answer. A form for which there is no time is sent `tries` times.
+    neighbour rests `rest_s` seconds after an answer.
     """
     outcome = Outcome()
     gaps: list[float] = []
@@ -275,7 +272,7 @@ async def measure(
                 if part == "quiet":
                     await asyncio.sleep(quiet_s)
                 else:
-                    answers = await loop.run_in_executor(posting, post_forms, url, questions, clients, tries)
+                    answers = await loop.run_in_executor(posting, post_forms, url, questions, clients)
                     outcome.statuses += answers.statuses
                     outcome.unclear += answers.unclear
                 if watching.done():

@@ -22,12 +22,12 @@ ONE_OF_EACH = 17
 def test_each_gets_an_answer_and_the_worker_lives(forms_server: RunningServer, n: int) -> None:
     (worker,) = forms_server.workers()
     flood: Round = {"refused": [*hostile_constraints(n)]}
-    # Dear forms have what others leave of the machine. The neighbour leaves some; no form is tried for ever.
-    outcome = asyncio.run(measure(forms_server.url, [flood], clients=2, behind=False, rest_s=1.0, tries=3))
+    # Dear forms have what others leave of the machine: the neighbour leaves some.
+    outcome = asyncio.run(measure(forms_server.url, [flood], clients=2, behind=False, rest_s=1.0))
     assert not outcome.unclear, "\n".join(outcome.unclear)
     assert sum(outcome.statuses.values()) == n
     assert outcome.statuses[400] > n / 2
-    assert set(outcome.statuses) <= {200, 400, 413, 429}  # 429 says that the machine had no time for it
+    assert set(outcome.statuses) <= {200, 400, 413}
     assert [process.pid for process in forms_server.workers()] == [worker.pid]
     gaps = [gap for part in outcome.gaps.values() for kept in part for gap in kept]
     assert max(gaps) < 10, "the neighbour's stream goes on"
