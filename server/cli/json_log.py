@@ -10,7 +10,9 @@ from typing import Any
 from models.secrets import Redactor
 
 FIELDS = "fields"
-"""A line's own figures are in this attribute of its record: `logger.info(…, extra={"fields": {…}})`."""
+"""A line's own figures are in this attribute of its record, or a function that returns them:
+`logger.info(…, extra={"fields": {…}})`.
+"""
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,7 +33,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": self._redact(record.getMessage()),
         }
-        for name, value in getattr(record, FIELDS, {}).items():
+        fields = getattr(record, FIELDS, {})
+        for name, value in (fields() if callable(fields) else fields).items():
             line.setdefault(name, self._redact(value) if isinstance(value, str) else value)
         if record.exc_info:
             line["exception"] = self._redact(self.formatException(record.exc_info))

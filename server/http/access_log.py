@@ -120,7 +120,7 @@ class RequestRecords:
             quiet = record.status in (200, 304, 503) and record.path.startswith(_QUIET)
             level = logging.DEBUG if quiet else logging.INFO
             if logger.isEnabledFor(level):
-                logger.log(level, "%s", record.line(), extra={"fields": record.fields()})
+                logger.log(level, "%s", record.line(), extra={"fields": record.fields})
 
 
 def _new(scope: Scope) -> RequestRecord:

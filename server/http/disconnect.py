@@ -57,6 +57,9 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel the tasks and wait for their end; what they raise is dropped."""
+    running = [task for task in tasks if task.cancel()]
+    if running:
+        await asyncio.wait(running)
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        if not task.cancelled():
+            task.exception()

@@ -108,40 +108,43 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        pump = asyncio.create_task(self._pump(send, record))
         watch = asyncio.create_task(disconnected(receive))
         try:
-            await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
-            if pump.done():
-                pump.result()
+            self._writer.open(send)
+            if not self._writer.begun.done():
+                self._writer.write_comment()
+            await _first_of(self._events, self._writer.broken, watch)
+            if not watch.done():
+                last = self._last(record)
+                await self._writer.drained(watch)
+            if not watch.done():
+                await self._writer.close(last)
             else:
                 record.outcome = "disconnected"
         finally:
-            await end(pump, watch, self._events)
+            if not watch.cancel():
+                watch.exception()
+            await end(self._events)
             self._writer.abandon()
             if self._encoder.usage is not None:
                 record.usage = self._encoder.usage
 
-    async def _pump(self, send: Send, record: RequestRecord) -> None:
-        self._writer.open(send)
-        if not self._writer.begun.done():
-            self._writer.write_comment()
+    def _last(self, record: RequestRecord) -> bytes:
+        """Return the last bytes: nothing comes any more. Raises what the server's `send` has raised."""
         try:
-            await asyncio.wait((self._events, self._writer.broken), return_when=asyncio.FIRST_COMPLETED)
             (self._events if self._events.done() else self._writer.broken).result()
-            last = self._encoder.end()
+            return self._encoder.end()
         except CorralError as error:
             failure = errors.from_error(error)
             record.outcome = f"failed={failure.body.code or failure.body.type}"
             logger.warning("stream failed: %s (%s)", error.message, record.id)
-            last = self._encoder.error(failure)
+            return self._encoder.error(failure)
         except Exception:
             if not self._events.done():  # the server's own `send` failed
                 raise
             logger.exception("stream failed (%s)", record.id)
             record.outcome = "failed=internal_error"
-            last = self._encoder.error(errors.internal_error(record.id))
-        await self._writer.close(last)
+            return self._encoder.error(errors.internal_error(record.id))
 
 
 class StreamWriter:
@@ -182,10 +185,10 @@ class StreamWriter:
             self._has_begun = True
             self.begun.set_result(None)
 
-    async def drained(self) -> None:
-        """Return when the client has made room for all that was written."""
+    async def drained(self, gone: asyncio.Task[None] | None = None) -> None:
+        """Return when the client has made room for all that was written, or is gone."""
         if self._sending is not None:
-            await asyncio.wait([self._sending])
+            await (asyncio.wait([self._sending]) if gone is None else _first_of(self._sending, gone))
 
     # --- the response ---
 
@@ -204,9 +207,8 @@ class StreamWriter:
             self._write(self._encoder.keep_alive())
 
     async def close(self, last: bytes) -> None:
-        """Send `last` after everything else; the body ends with it."""
+        """Send `last`; the body ends with it. Everything else has left."""
         self._silence()
-        await self.drained()
         assert self._send is not None
         body = sse.escape_line_ends(last)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
@@ -252,6 +254,11 @@ class StreamWriter:
     def _silence(self) -> None:
         if self._pulse is not None:
             self._pulse.cancel()
+
+
+async def _first_of(*futures: asyncio.Future[None]) -> None:
+    """Return when one of them is done."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 # --- the server ---------------------------------------------------------------------------------------------

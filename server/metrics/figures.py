@@ -139,8 +139,16 @@ class FigureBook:
 
     def of_requests(self, model: str, type_: str | None, arm: str = "") -> RequestFigures:
         """Return the figures of a file's requests through an arm."""
-        return self.requests.setdefault(ArmLabels(model, type_ or "", arm), RequestFigures())
+        labels = ArmLabels(model, type_ or "", arm)
+        figures = self.requests.get(labels)
+        if figures is None:
+            figures = self.requests[labels] = RequestFigures()
+        return figures
 
     def of_workers(self, model: str, type_: str | None) -> WorkerFigures:
         """Return the figures of a file's workers."""
-        return self.workers.setdefault(ModelLabels(model, type_ or ""), WorkerFigures())
+        labels = ModelLabels(model, type_ or "")
+        figures = self.workers.get(labels)
+        if figures is None:
+            figures = self.workers[labels] = WorkerFigures()
+        return figures

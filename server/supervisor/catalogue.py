@@ -140,6 +140,8 @@ class Catalogue:
 
     def _choose(self, entries: Sequence[CatalogueEntry], loaded: Collection[str]) -> CatalogueEntry:
         """Return the one of `entries`, which share a name and aren't empty, that serves the name."""
+        if len(entries) == 1:
+            return entries[0]
         for entry in entries:
             if entry in self._served:
                 return entry

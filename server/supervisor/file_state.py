@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +25,7 @@ class FileState:
     def of(cls, path: Path) -> Self | None:
         """Return the state now; None if a part is missing or can't be seen."""
         try:
-            stats = [part.stat() for part in split_paths(path) or (path,)]
+            stats = [part.stat() for part in _parts(path)]
         except OSError:
             return None
         return cls(tuple((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats))
@@ -36,3 +37,9 @@ class FileState:
             return False
         changed_s = max(part[3] for part in now.parts) / 1e9
         return not 0 <= time.time() - changed_s < SETTLED_S
+
+
+@lru_cache(maxsize=256)
+def _parts(path: Path) -> tuple[Path, ...]:
+    """Return the paths of a file's parts, which each request looks at."""
+    return split_paths(path) or (path,)

@@ -349,7 +349,7 @@ def for_the_log(names: Iterable[str]) -> list[str]:
 def _unknown(value: BaseModel, path: str) -> Iterator[str]:
     for name in value.model_extra or ():
         yield path + name
+    given = value.model_fields_set
     for name in type(value).model_fields:
-        inner = getattr(value, name)
-        if isinstance(inner, BaseModel):
+        if name in given and isinstance(inner := getattr(value, name), BaseModel):
             yield from _unknown(inner, f"{path}{name}.")

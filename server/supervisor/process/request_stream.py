@@ -39,7 +39,7 @@ class RequestStream:
         """True once this worker has begun the request."""
         self.has_output = record is not None and record.has_tokens
         """True once the client may have a part of the answer."""
-        self.relay = listener if isinstance(listener, FrameListener) and _is_unread(meter, record) else None
+        self.relay = listener if _is_unread(meter, record) and isinstance(listener, FrameListener) else None
         """This may have further text in place of `on_event`, as the frames that brought it."""
         self._listener = listener
         self._meter = meter
