@@ -91,10 +91,13 @@ def test_a_file_of_plain_numbers_says_nothing_of_it(pico: Path, moments: MomentF
     choice = TypeChoice(calibration=Calibration(moments, KERNELS))
     store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
     options = QuantizeOptions(choice=choice, dry_run=True, out_dir=tmp_path)
-    plan = quantize_reference(ModelRef.parse(str(pico)), ["F16", "Q8_0"], store=store, options=options).plan
+    types = ["F32", "F16", "BF16", "Q8_0", "Q4_0"]
+    plan = quantize_reference(ModelRef.parse(str(pico)), types, store=store, options=options).plan
     assert plan is not None
     says = ["corral.calibration.method" in file.metadata for file in plan.files]
-    assert says == [False, True]
+    assert says == [False, False, False, True, True]
+    says = ["quantize.imatrix.file" in file.metadata for file in plan.files]
+    assert says == [False, False, False, False, True], "ggml's Q8_0 takes no importance"
 
 
 def test_a_calibration_with_nothing_to_round_is_refused(moments: MomentFile) -> None:
