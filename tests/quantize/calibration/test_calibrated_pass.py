@@ -184,8 +184,9 @@ def test_a_dry_run_tells_the_time(pico: Path, moments: MomentFile, tmp_path: Pat
     options = QuantizeOptions(choice=choice, out_dir=tmp_path, dry_run=True, run=RunOptions(threads=1))
     outcome = quantize_reference(ModelRef.parse(str(pico)), TYPES, store=store, options=options)
     assert outcome.plan is not None
-    assert outcome.rounding_seconds is not None
-    assert 0 < outcome.rounding_seconds < 600
-    assert estimate_seconds(outcome.plan, calibration.rounder, 4) < outcome.rounding_seconds
+    assert outcome.durations is not None
+    assert (outcome.durations.collecting, outcome.durations.check) == (None, None)
+    assert 0 < outcome.durations.rounding < 600
+    assert estimate_seconds(outcome.plan, calibration.rounder, 4) < outcome.durations.rounding
     assert not list(tmp_path.glob("*.gguf"))
     shutil.rmtree(store.paths.home, ignore_errors=True)
