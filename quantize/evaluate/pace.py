@@ -1,4 +1,4 @@
-"""The pace of this machine: what llama.cpp takes for the products of a 16-bit model, timed on a small one."""
+"""The pace of this machine at the products of a 16-bit model in llama.cpp, timed on a small one."""
 
 from __future__ import annotations
 

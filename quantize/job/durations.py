@@ -1,4 +1,4 @@
-"""The times that a calibrated job will take, for a dry run: estimates, from small pieces that are timed."""
+"""The times that a calibrated job will take, for a dry run: estimates, from small pieces."""
 
 from __future__ import annotations
 
