@@ -40,6 +40,8 @@ class QuantizationType:
     """The bytes of a block."""
     encoder: Encoder | None = None
     """The code that makes tensors of this type from floats; None if Corral never does."""
+    ignores_importance: bool = False
+    """The encoder of blocks makes the same bytes with an importance matrix as without."""
     kv_cache: bool = False
     """llama.cpp can keep a KV cache in this type."""
     mix: tuple[MixRole, ...] = ()
@@ -68,6 +70,11 @@ class QuantizationType:
         """True unless a tensor of this type holds plain numbers."""
         return self.block_size > 1
 
+    @property
+    def takes_importance(self) -> bool:
+        """True if an importance matrix changes what the encoder makes."""
+        return self.encoder is not None and self.is_quantized and not self.ignores_importance
+
     def nbytes(self, n_elements: int) -> int:
         """Return the bytes of `n_elements` elements, a multiple of `block_size`."""
         return n_elements // self.block_size * self.block_bytes
@@ -86,7 +93,7 @@ TABLE: Final = (
         ftype=32, written=True, serving_rank=6,
     ),
     _Row(
-        "Q8_0", ggml=8, block_size=32, block_bytes=34, encoder="ggml", kv_cache=True,
+        "Q8_0", ggml=8, block_size=32, block_bytes=34, encoder="ggml", ignores_importance=True, kv_cache=True,
         mix=("wide", "narrow"), ftype=7, written=True, alias="8BIT", default=True, serving_rank=3,
         mix_base_bits=float("inf"),
     ),
@@ -158,12 +165,18 @@ TABLE: Final = (
         "IQ2_XXS", ggml=16, block_size=256, block_bytes=66, encoder="ggml",
         mix=("small",), ftype=19, written=True, needs_imatrix=True, mix_base_bits=2.2,
     ),
-    _Row("TQ2_0", ggml=35, block_size=256, block_bytes=66, encoder="ggml", ftype=37, written=True),
+    _Row(
+        "TQ2_0", ggml=35, block_size=256, block_bytes=66, encoder="ggml", ignores_importance=True,
+        ftype=37, written=True,
+    ),
     _Row(
         "IQ1_M", ggml=29, block_size=256, block_bytes=56, encoder="ggml",
         ftype=31, written=True, needs_imatrix=True,
     ),
-    _Row("TQ1_0", ggml=34, block_size=256, block_bytes=54, encoder="ggml", ftype=36, written=True),
+    _Row(
+        "TQ1_0", ggml=34, block_size=256, block_bytes=54, encoder="ggml", ignores_importance=True,
+        ftype=36, written=True,
+    ),
     _Row(
         "IQ1_S", ggml=19, block_size=256, block_bytes=50, encoder="ggml",
         ftype=24, written=True, needs_imatrix=True,
@@ -172,7 +185,7 @@ TABLE: Final = (
     _Row("Q5_K", ggml=13, block_size=256, block_bytes=176, encoder="corral", mix=("wide",)),
     _Row("Q4_K", ggml=12, block_size=256, block_bytes=144, encoder="corral", mix=("wide",)),
     _Row("Q3_K", ggml=11, block_size=256, block_bytes=110, encoder="ggml", mix=("wide",)),
-    _Row("MXFP4", ggml=39, block_size=32, block_bytes=17, encoder="ggml"),
+    _Row("MXFP4", ggml=39, block_size=32, block_bytes=17, encoder="ggml", ignores_importance=True),
     # Types that only other programs' files have.
     _Row(
         "NVFP4", ggml=40, block_size=64, block_bytes=36, ftype=39,

@@ -32,6 +32,8 @@ class TinyModel:
     """The names of further control tokens."""
     pooling: PoolingName | None = None
     """The pooling that the header names, as that of a model for vectors."""
+    float16: bool = False
+    """The matrices are F16."""
 
     @property
     def n_embd_head(self) -> int:
@@ -39,14 +41,14 @@ class TinyModel:
 
 
 def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
-    """Write `tiny` with F32 weights, the same bytes each time for the same sizes; returns `path`."""
+    """Write `tiny`, the same bytes each time for the same sizes; returns `path`."""
     import gguf
     import numpy as np
 
     tiny = tiny or TinyModel()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(f"tiny {tiny.vocabulary}")
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if tiny.float16 else gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(tiny.n_ctx_train)
     writer.add_embedding_length(tiny.n_embd)
     writer.add_block_count(tiny.n_layer)
@@ -67,6 +69,7 @@ def write_tiny_gguf(path: Path, tiny: TinyModel | None = None) -> Path:
             data = np.ones(shape, np.float32)
         else:
             data = random.standard_normal(shape, np.float32) / np.float32(np.sqrt(shape[-1]))
+            data = data.astype(np.float16) if tiny.float16 else data
         writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

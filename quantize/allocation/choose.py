@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.errors import QuantizationError
@@ -9,10 +10,11 @@ from models.llamacpp.quantization.ggml_types import GGML_TYPES, is_quantized, te
 from models.quantization_types import MIX_BASES
 from quantize.allocation.candidates import Candidate, candidates
 from quantize.allocation.sensitivity import DEFAULT_PROBES, measure_losses
-from quantize.allocation.solve import Allocation, Losses, allocate, require_room
+from quantize.allocation.solve import Allocation, Losses, allocate
 from quantize.allocation.trial import TrialModel
 from quantize.control import JobControl
 from quantize.gguf.header import TensorInfo, aligned
+from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.plan.plan import PlannedFile
 from quantize.plan.type_recipe import TypeRecipe
 from quantize.plan.types import TypeChoice
@@ -67,14 +69,49 @@ def choose(
 
     Raises QuantizationError: too small a size; Cancelled.
     """
-    imatrix, small = choice.imatrix, budget.bits_per_weight < _SMALL_BITS
-    options: dict[str, tuple[Candidate, ...]] = {}
-    for tensor in budget.free:
-        has_weights = imatrix is not None and imatrix.weights_for(tensor.name, tensor.ne) is not None
-        options[tensor.name] = candidates(tensor.ne, has_weights=has_weights, small=small)
-    require_room(options, budget.target_bytes - budget.fixed_bytes)
+    options = options_for(budget, knows_importance(choice.imatrix))
     losses = measure_losses(model, options, max_probes=max_probes, control=control or JobControl())
     return recipe_of(budget, losses, figures or {})
+
+
+def knows_importance(imatrix: ImportanceMatrix | None) -> Callable[[TensorInfo], bool]:
+    """Return a function that tells whether the importance of a tensor's columns is known."""
+    return lambda tensor: imatrix is not None and imatrix.weights_for(tensor.name, tensor.ne) is not None
+
+
+def will_know_importance(tensors: Sequence[TensorInfo], *, of_output: bool) -> Callable[[TensorInfo], bool]:
+    """Return the function as it will be when a text has run: true of layers, and `of_output`, of the output
+    matrix, be it the embeddings'.
+    """
+    has_output = any(tensor.name == "output.weight" for tensor in tensors)
+    output = "output.weight" if has_output else "token_embd.weight"
+    return lambda tensor: tensor.name.startswith("blk.") or (of_output and tensor.name == output)
+
+
+def options_for(
+    budget: Budget, has_weights: Callable[[TensorInfo], bool], *, spare_bytes: int = 0
+) -> dict[str, tuple[Candidate, ...]]:
+    """Return the candidates of each tensor whose type is to be chosen.
+
+    `has_weights`: whether the importance of its columns is known; `spare_bytes`: the base's header will grow
+    by so many at most. Raises QuantizationError, with the least size, if no choice is as small as the target.
+    """
+    least = 0
+    for small in (False, True) if budget.bits_per_weight >= _SMALL_BITS else (True,):
+        options = {
+            tensor.name: candidates(tensor.ne, has_weights=has_weights(tensor), small=small)
+            for tensor in budget.free
+        }
+        least = budget.fixed_bytes + spare_bytes + sum(some[0].n_bytes for some in options.values())
+        if least <= budget.target_bytes:
+            return options
+    bits = (least - len(budget.base.header)) * 8 / budget.base.n_parameters
+    can_be_less = not all(map(has_weights, budget.free))
+    raise QuantizationError(
+        f"the smallest file that can be made of this model has {least:,} bytes ({bits:.2f} bits per weight), "
+        f"and it was to have at most {budget.target_bytes:,}; ask for more"
+        + (", or give an importance matrix of all its tensors, for smaller types" if can_be_less else "")
+    )
 
 
 def recipe_of(budget: Budget, losses: Losses, figures: dict[str, object]) -> TypeRecipe:

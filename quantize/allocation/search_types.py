@@ -14,7 +14,13 @@ from models.errors import ConfigError
 from models.machine.hardware import available_cores
 from models.reference import ModelRef
 from models.store.store import ModelStore
-from quantize.allocation.choose import Budget, choose
+from quantize.allocation.choose import (
+    Budget,
+    choose,
+    knows_importance,
+    options_for,
+    will_know_importance,
+)
 from quantize.allocation.sensitivity import DEFAULT_PROBES
 from quantize.allocation.trial import TrialModel
 from quantize.calibration.calibration import Calibration
@@ -29,9 +35,13 @@ from quantize.kernels.compiler import WORTH_ELEMENTS, KernelCompiler
 from quantize.plan.plan import PlannedFile
 from quantize.plan.type_recipe import TypeRecipe, write_type_recipe
 from quantize.plan.types import TypeChoice
+from quantize.run.options import RunOptions
 
 PROBE_CHUNKS: Final = 8
 """A trial runs over this many windows of the text."""
+
+_SPARE_BYTES: Final = 2048
+"""The keys of an importance matrix and a calibration, which aren't known yet, take less of a header."""
 
 _ENCODED_TIMES: Final = 4
 """Compiled kernels encode each weight this often: as Q4_K, Q5_K and Q6_K for its error, and in a trial."""
@@ -59,6 +69,8 @@ class TypeSearch:
     """There are at most this many trials."""
     threads: int | None = None
     """The number of threads; None for one per core."""
+    stream: bool = False
+    """The weights are streamed from the Hub, so that they needn't be here."""
 
     @property
     def stem(self) -> str:
@@ -94,8 +106,11 @@ def search_types(
     search.out_dir.mkdir(parents=True, exist_ok=True)
     choice = TypeChoice(search.imatrix, calibration=search.calibration)
     if choice.imatrix is None:
+        require_reachable(search.ref, store, search.budget, None, stream=search.stream)
         choice = TypeChoice(_keep_imatrix(search, threads, control))
-    base = _base(search.ref, store, choice)
+    base = _base(search.ref, store, choice, stream=search.stream)
+    if base is None:
+        raise ConfigError(f"{search.ref} has no weights here; download them first: corral pull {search.ref}")
     budget = search.budget(base)
     plan = TextPlan(search.text, n_chunks=PROBE_CHUNKS)
     if _ENCODED_TIMES * base.n_parameters >= WORTH_ELEMENTS:
@@ -109,6 +124,30 @@ def search_types(
     path = search.out_dir / f"{search.stem}.{recipe.name}.recipe.json"
     write_type_recipe(recipe, path)
     return TypeSearchResult(replace(choice, recipes=(recipe,)), recipe, path, base)
+
+
+def require_reachable(
+    ref: ModelRef,
+    store: ModelStore,
+    budget: Callable[[PlannedFile], Budget],
+    imatrix: ImportanceMatrix | None,
+    *,
+    is_calibrated: bool = False,
+    stream: bool = False,
+) -> bool:
+    """Raise QuantizationError, with the least size, if no choice of types is as small as the budget.
+
+    It is known before anything is computed: an importance matrix, or, `is_calibrated`, moments will tell of
+    the tensors that a text meets, unless there is an `imatrix`. Returns False if the weights aren't here, and
+    it isn't known yet. Raises what looking the model up and the budget raise.
+    """
+    base = _base(ref, store, TypeChoice(imatrix, awaits_calibration=True), stream=stream)
+    if base is None:
+        return False
+    will_know = will_know_importance(base.tensors, of_output=is_calibrated)
+    knows = will_know if imatrix is None else knows_importance(imatrix)
+    options_for(budget(base), knows, spare_bytes=_SPARE_BYTES)
+    return True
 
 
 def _figures(search: TypeSearch) -> dict[str, object]:
@@ -136,10 +175,12 @@ def _keep_imatrix(search: TypeSearch, threads: int, control: JobControl) -> Impo
     return read_imatrix(path)
 
 
-def _base(ref: ModelRef, store: ModelStore, choice: TypeChoice) -> PlannedFile:
-    """Return the plan of a Q4_K_M file: its tensors, and all of it that no choice changes."""
-    options = QuantizeOptions(choice=choice, with_projector=False, dry_run=True, force=True)
-    outcome = quantize_reference(ref.with_type(None), ("Q4_K_M",), store=store, options=options)
-    if outcome.plan is None:
-        raise ConfigError(f"{ref} has no weights here; download them first: corral pull {ref}")
-    return outcome.plan.files[0]
+def _base(ref: ModelRef, store: ModelStore, choice: TypeChoice, *, stream: bool) -> PlannedFile | None:
+    """Return the plan of a Q4_K_M file: its tensors, and all of it that no choice changes.
+
+    None: the weights aren't here.
+    """
+    run = RunOptions(stream=stream)
+    options = QuantizeOptions(choice=choice, with_projector=False, dry_run=True, force=True, run=run)
+    plan = quantize_reference(ref.with_type(None), ("Q4_K_M",), store=store, options=options).plan
+    return None if plan is None else plan.files[0]

@@ -38,7 +38,7 @@ VALUE_TYPES: Final[Mapping[str, ValueType]] = {
 }
 REPLACED: Final = ("general.file_type", "general.quantization_version", "general.alignment")
 """The keys that describe the file they are in; ours has its own."""
-NOT_KEPT: Final = ("split.", "corral.calibration.")
+NOT_KEPT: Final = ("split.", "quantize.imatrix.", "corral.calibration.")
 """Keys that begin so are a file's own, too: those of its parts, and of how its weights were rounded."""
 
 

@@ -4,6 +4,7 @@ calibration.py     `Calibration`: what a pass rounds by, the factors of a model'
                    need them.
 check_memory.py    The memory that the held-out check of calibrated files takes, reckoned before it begins.
                    Pure.
+check_time.py      The time that the held-out check of calibrated files takes, reckoned before it begins.
 estimate.py        The time that a calibrated pass will take, from pieces and a factor that are made for it.
 factor.py          `Factor`: the second moments of a weight's input, made ready for rounding. Pure.
 forms.py           ggml's blocks taken apart into the numbers that a rounding chooses, and put together again.

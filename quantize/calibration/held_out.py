@@ -23,7 +23,7 @@ from quantize.calibration.tensor_encoder import Tensor, TensorEncoder, kind_of
 from quantize.calibration.verdict import LEAST_WINDOWS, KindLoss, TextLoss, Verdict, compare
 from quantize.checkpoint.gguf import GGUFSource, open_gguf
 from quantize.control import JobControl
-from quantize.evaluate.patched_model import PatchedModel
+from quantize.evaluate.patched_model import PatchedModel, most_windows
 from quantize.evaluate.windows import TextPlan
 from quantize.plan.types import TypeChoice
 
@@ -59,7 +59,7 @@ class HeldOutModel(Closing):
         Raises ConfigError: too short a text; what opening the model raises.
         """
         plans = [TextPlan(text.text, n_ctx, CHECK_CHUNKS) for text in texts]
-        require_windows(sixteen_bits, texts, n_ctx)
+        count_windows(sixteen_bits, texts, n_ctx)
         self._encoder = TensorEncoder(choice, threads=threads, quantize_rows=quantize_rows)
         try:
             self._model = PatchedModel(sixteen_bits, plans, threads=threads)
@@ -135,9 +135,15 @@ def _values(file: GGUFSource, name: str) -> Floats:
     return np.ascontiguousarray(file.rows(name, 0, file.entries[name].shape[0]), np.float32)
 
 
-def require_windows(sixteen_bits: Path, texts: Sequence[HeldOutText], n_ctx: int) -> None:
-    """Raise ConfigError if a text is less than LEAST_WINDOWS windows of the model's tokens."""
-    with Model.load(sixteen_bits, vocab_only=True) as model:
+def count_windows(model_path: Path, texts: Sequence[HeldOutText], n_ctx: int) -> int:
+    """Return how many windows of the model's tokens are looked at, of all texts together.
+
+    `model_path`: any file with the model's vocabulary. Raises ConfigError if a text is less than
+    LEAST_WINDOWS windows.
+    """
+    total = 0
+    with Model.load(model_path, vocab_only=True) as model:
+        most = most_windows(n_ctx - 1 - n_ctx // 2, model.vocab.n_tokens, len(texts))
         for text in texts:
             n_tokens = len(model.vocab.tokenize(text.text, add_special=True, parse_special=False))
             if n_tokens < LEAST_WINDOWS * n_ctx:
@@ -145,3 +151,5 @@ def require_windows(sixteen_bits: Path, texts: Sequence[HeldOutText], n_ctx: int
                     f"{text.label} has {n_tokens} tokens, and a held-out check needs "
                     f"{LEAST_WINDOWS * n_ctx}; give a longer text with --held-out"
                 )
+            total += min(n_tokens // n_ctx, CHECK_CHUNKS, most)
+    return total

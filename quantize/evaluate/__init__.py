@@ -6,6 +6,8 @@ files.py          The evaluation of files of one model: as many at once as memor
                   speed.
 measure.py        Perplexity of models over a text, and their divergence from a baseline that runs at the same
                   time.
+pace.py           The pace of this machine at the products of a 16-bit model in llama.cpp, timed on a small
+                  one.
 patched_model.py  `PatchedModel`: a 16-bit model in memory whose weights are replaced for as long as texts are
                   run.
 report.py         The report of an evaluation: each file's figures, and in words which one to use here. Pure.

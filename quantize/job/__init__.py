@@ -2,6 +2,7 @@
 
 description.py     A model of the Hub before it is downloaded: family, licence, forms, and the sizes of its
                    types.
+durations.py       The times that a calibrated job will take, for a dry run: estimates, from small pieces.
 ensure_model.py    From a reference to a file that can be served: one that is here, or is made first.
 foresight.py       Foresight: what a calibrated pass would refuse is refused before a text's moments are
                    collected.

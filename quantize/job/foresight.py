@@ -22,6 +22,7 @@ from quantize.job.request import QuantizeOptions, QuantizeRequest
 from quantize.job.service import QuantizationOutcome, quantize_reference, require_so_calibrated
 from quantize.moments.sampling import Sampling
 from quantize.plan.types import PLAIN_TYPES, TypeChoice
+from quantize.plan.vocabulary_file import vocabulary_file
 from quantize.run.writer import allocated_bytes
 
 
@@ -46,10 +47,14 @@ class TextToCollect:
                     "needed, and some dozens are advised; give a longer text"
                 ) from error
 
+    def sampling(self, model: Path) -> Sampling:
+        """Return which of its chunks are summed. Raises as `n_chunks` does."""
+        return Sampling(self.n_chunks(model), self.plan.n_ctx)
+
     def calibration(self, model: Path) -> str:
         """Return what the store will say of files that are so calibrated. Raises as `n_chunks` does."""
-        n_windows = self.n_chunks(model)
-        n_summed = n_windows - Sampling(n_windows, self.plan.n_ctx).n_held_out
+        sampling = self.sampling(model)
+        n_summed = sampling.n_windows - sampling.n_held_out
         keys = {
             "corral.calibration.text": string(self.label),
             "corral.calibration.tokens": uint32(n_summed * self.plan.n_ctx),
@@ -80,7 +85,8 @@ def foresee(
 
     `options` are those of `quantize_reference`, without the calibration. Raises what the pass would:
     QuantizationError for types, files that are there already, too little `--memory`; StoreError for a place
-    that can't be written; DiskFull; ConfigError, CheckpointError; and what looking a model up raises.
+    that can't be written; DiskFull; ConfigError for too short a text, also of the held-out check;
+    CheckpointError; and what looking a model up raises.
     """
     choice = replace(options.choice or TypeChoice(), awaits_calibration=True)
     ahead = replace(options, choice=choice, dry_run=True)
@@ -97,6 +103,9 @@ def foresee(
             require_so_calibrated(outcome.ref, outcome.model, rounded, wanted)
     if outcome.existing == outcome.types:
         return Foresight(is_needed=False, is_planned=outcome.plan is not None)
+    if outcome.plan is not None:
+        with vocabulary_file(outcome.plan) as vocabulary:
+            text.n_chunks(vocabulary)
     _require_writable(request)
     _require_room(request, outcome)
     return Foresight(is_needed=True, is_planned=outcome.plan is not None)

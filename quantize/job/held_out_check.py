@@ -18,12 +18,15 @@ from models.gguf.info import read_gguf_info
 from models.machine.fit import ModelFile, format_bytes
 from models.machine.host_memory import memory
 from quantize.calibration.calibration import Calibration
-from quantize.calibration.held_out import CHECK_CHUNKS, HeldOutModel, HeldOutText, require_windows
+from quantize.calibration.check_time import CheckWindows
+from quantize.calibration.held_out import CHECK_CHUNKS, HeldOutModel, HeldOutText, count_windows
 from quantize.calibration.rounding import QuantizeRows
 from quantize.calibration.verdict import Verdict
 from quantize.control import JobControl
+from quantize.evaluate.windows import N_BATCH
 from quantize.plan.plan import PlannedFile, QuantizationPlan
 from quantize.plan.types import TypeChoice
+from quantize.plan.vocabulary_file import vocabulary_file
 from quantize.run.journal import Journal
 from quantize.run.memory_budget import memory_of_check
 from quantize.run.writer import WrittenFile
@@ -78,9 +81,17 @@ class HeldOutCheck:
         """Return the bytes that the program takes while files are compared with the 16-bit `model`."""
         return memory_of_check(plan, model, n_texts=len(self.texts), n_windows=CHECK_CHUNKS, n_ctx=self.n_ctx)
 
-    def require_text(self, sixteen_bits: Path) -> None:
-        """Raise ConfigError if a text is too short for this model: before a pass, not behind it."""
-        require_windows(sixteen_bits, self.texts, self.n_ctx)
+    def n_windows(self, model: Path) -> int:
+        """Return how many windows of all texts are looked at. `model`: any file with the model's vocabulary.
+
+        Raises ConfigError, before a pass and not behind it, if a text is too short.
+        """
+        return count_windows(model, self.texts, self.n_ctx)
+
+    def windows(self, plan: QuantizationPlan) -> CheckWindows:
+        """Return the windows that are looked at of the planned model's tokens. Raises as `n_windows` does."""
+        with vocabulary_file(plan) as vocabulary:
+            return CheckWindows(self.n_windows(vocabulary), self.n_ctx, N_BATCH)
 
     def _open(self, work: CalibratedPass, sixteen_bits: Path | None) -> HeldOutModel:
         """Load the 16-bit model. Raises CorralError: there is none, too little memory or text."""

@@ -23,10 +23,11 @@ from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.manifest import Manifest
 from models.store.store import ModelStore, StoredModel
-from quantize.calibration.estimate import estimate_seconds
+from quantize.calibration.check_time import CheckWindows
 from quantize.calibration.verdict import Verdict
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.control import JobControl
+from quantize.job.durations import Durations, estimate_durations
 from quantize.job.held_out_check import CalibratedPass, MakeAgain, room_for_check
 from quantize.job.provenance import calibration_of
 from quantize.job.publish import Publication, Write, publish_to_folder, publish_to_store
@@ -76,8 +77,10 @@ class QuantizationOutcome:
     """The held-out check takes this much; None where there is none, or no 16-bit file to compare with."""
     check_room: int = 0
     """The check is left out where it takes more than this much."""
-    rounding_seconds: float | None = None
-    """A dry run's estimate of the seconds that a calibration's rounding takes; None where none is there."""
+    check_windows: CheckWindows | None = None
+    """The windows of the check that a dry run's files will have; None where none is made."""
+    durations: Durations | None = None
+    """A dry run's estimate of the times that a calibration takes; None where none is there yet."""
     resumed: int = 0
     """An interrupted run had done this many tensors."""
     verified: tuple[str, ...] = ()
@@ -95,8 +98,14 @@ class QuantizationOutcome:
     @property
     def peak_bytes(self) -> int | None:
         """The most memory that the job takes: the pass, or then the check, if that is made."""
-        is_made = self.check_bytes is not None and self.check_bytes <= self.check_room
-        return self.memory_bytes if not is_made else max(self.memory_bytes or 0, self.check_bytes or 0)
+        if not self.is_checked:
+            return self.memory_bytes
+        return max(self.memory_bytes or 0, self.check_bytes or 0)
+
+    @property
+    def is_checked(self) -> bool:
+        """True if calibrated files are checked: there is a 16-bit file to compare with, and the memory."""
+        return self.check_bytes is not None and self.check_bytes <= self.check_room
 
     @property
     def missing_bytes(self) -> int:
@@ -230,15 +239,19 @@ class _Job:
     def dry_run(self, existing: tuple[str, ...], model: StoredModel | None) -> QuantizationOutcome:
         request = self.resolved.request
         plan = self._plan(request.types, model)
-        calibration, threads = plan.calibration, request.options.run.n_threads
-        return replace(
+        outcome = replace(
             self._outcome(plan, Publication()),
             existing=existing or request.existing_in_folder(),
             model=model,
-            rounding_seconds=None
-            if calibration is None
-            else estimate_seconds(plan, calibration.rounder, threads),
         )
+        check = request.options.held_out
+        if check is not None and outcome.check_bytes is not None and outcome.existing != outcome.types:
+            counted = check.windows(plan)
+            outcome = replace(outcome, check_windows=counted if outcome.is_checked else None)
+        if plan.calibration is None:
+            return outcome
+        run, windows = request.options.run, outcome.check_windows
+        return replace(outcome, durations=estimate_durations(plan, self.kernels, run, windows=windows))
 
     def make(
         self,
@@ -308,8 +321,8 @@ class _Job:
             _warn_of_other_model(choice.calibration.origin, sixteen_bits)
         if check is None:
             return make()
-        if sixteen_bits is not None:
-            check.require_text(sixteen_bits)
+        if plan.files and self._check_bytes(plan) is not None:
+            check.windows(plan)
         written = make()
         if sixteen_bits is None and self.resolved.streamed is None:  # this pass may have made it
             sixteen_bits = next((file.path for file in written if file.type in SIXTEEN_BITS), None)

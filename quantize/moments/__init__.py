@@ -4,6 +4,8 @@ blas.py        `one_blas_thread`: products of matrices take their caller's threa
                always.
 collect.py     `collect_moments`: a text runs through a 16-bit model, and its second moments go into a file.
 draft.py       `MomentDraft`: a file of moments in the making, from which a later run goes on.
+estimate.py    The time that collecting the moments of a text will take, reckoned from what small sums take
+               here.
 file.py        `MomentFile`: a file of second moments, read one input at a time. `layout` has its form.
 inputs.py      `find_inputs`: the distinct inputs of a model's weights, in the order in which a graph has
                them.

@@ -51,8 +51,6 @@ def make_plan(
     """
     choice = choice or TypeChoice()
     imatrix = choice.imatrix
-    if imatrix is not None:
-        extra = (extra or {}) | imatrix.metadata()
     architecture, vocabulary = _model(checkpoint, extra, target)
     check_types(types, choice)
     tensors, unused = plan_tensors(

@@ -13,6 +13,7 @@ from typing import Final
 
 from models.errors import CheckpointError, LlamaCppError, QuantizationError
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
+from models.quantization_types import TENSOR_TYPES
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.passthrough import BlockTransform
 from quantize.architectures.base.rules import TensorRule
@@ -221,10 +222,28 @@ def _plan_file(
             ggml_types = [
                 GGML_TYPES["F32"] if t.f32 else kind for t, kind in zip(tensors, ggml_types, strict=True)
             ]
-        own = metadata | {"general.file_type": uint32(ftype)} | _calibration_metadata(choice, ggml_types)
+        own = metadata | {"general.file_type": uint32(ftype)}
+        own |= _importance_metadata(choice, tensors, ggml_types) | _calibration_metadata(choice, ggml_types)
         return file_of_types(type_, tensors, ggml_types, own)
     except LlamaCppError as error:
         raise QuantizationError(f"{type_} can't be planned: {error.message}") from error
+
+
+def _importance_metadata(
+    choice: TypeChoice, tensors: Sequence[PlannedTensor], ggml_types: Sequence[int]
+) -> Metadata:
+    """Return the keys of a file that has tensors which are encoded by an importance matrix; else none."""
+    imatrix = choice.imatrix
+    if imatrix is None:
+        return {}
+    is_used = any(
+        TENSOR_TYPES[kind].takes_importance
+        and tensor.stored_type != kind
+        and len(tensor.ne) > 1
+        and imatrix.weights_for(tensor.name, tensor.ne) is not None
+        for tensor, kind in zip(tensors, ggml_types, strict=True)
+    )
+    return imatrix.metadata() if is_used else {}
 
 
 def _calibration_metadata(choice: TypeChoice, ggml_types: Sequence[int]) -> Metadata:

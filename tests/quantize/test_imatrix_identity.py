@@ -80,6 +80,9 @@ def test_types_with_an_encoder_are_encoded(row: QuantizationType) -> None:
     n_bytes = quantize_rows(row.ggml, rows, out, np.ones(256, np.float32))
     assert n_bytes == row.nbytes(rows.size) == out.nbytes
     assert out.any()
+    weighed = np.zeros_like(out)
+    quantize_rows(row.ggml, rows, weighed, np.random.default_rng(1).gamma(0.5, 8.0, 256).astype(np.float32))
+    assert row.takes_importance == (not np.array_equal(out, weighed))
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ from quantize.moments.collect import MomentMeans
 from quantize.moments.file import MomentFile, read_moments
 from quantize.moments.model_hash import model_hash
 from server.cli.console import say
-from server.cli.model_files import model_file, plain_file
+from server.cli.model_files import plain_file
 from server.cli.quantize.collect import collect
+from server.cli.quantize.sixteen_bits import sixteen_bits
 
 DEFAULT: Final = "default"
 """The name of the text that calibration comes with."""
@@ -39,13 +40,14 @@ _GGUF: Final = b"GGUF"
 class CalibrateOptions:
     """The value of --calibrate, a file of moments, a text, or DEFAULT; and what collecting may use.
 
-    `out`: the folder that moments of a text are kept in.
+    `out`: the folder that moments of a text are kept in; `is_streamed`: no weights are to be kept.
     """
 
     file: str
     out: Path
     threads: int | None
     memory_bytes: int | None
+    is_streamed: bool = False
 
 
 Foresee = Callable[[TextToCollect], Foresight]
@@ -80,6 +82,12 @@ def text_of(name: str) -> tuple[str, str]:
     return name, read_text(plain_file(Path(name)))
 
 
+def text_to_collect(name: str) -> TextToCollect:
+    """Return the text that a name stands for, as far as a pass collects its moments. Raises ConfigError."""
+    label, text = text_of(name)
+    return TextToCollect(label, TextPlan(text, n_chunks=CHUNKS))
+
+
 def _is_gguf(path: Path) -> bool:
     """Tell a file of moments, which may be of gigabytes, from a text."""
     try:
@@ -93,30 +101,29 @@ def _collected(
     ref: ModelRef, options: CalibrateOptions, foresee: Foresee, check: HeldOutCheck
 ) -> Path | None:
     """Return the path of a text's moments, which are collected unless they are there; None: no need."""
-    label, text = text_of(options.file)
+    wanted = text_to_collect(options.file)
     target = options.out / f"{ref.name.rsplit('/', 1)[-1]}.moments.gguf"
-    is_there, plan = target.exists(), TextPlan(text, n_chunks=CHUNKS)
-    wanted = TextToCollect(label, plan)
+    is_there = target.exists()
     seen = None if is_there else foresee(wanted)
     if seen is not None and not seen.is_needed:
         return None
-    model = model_file(str(ref.with_type("F16")), "F16").path
+    model = sixteen_bits(ref, is_streamed=options.is_streamed)
     if is_there:
         with read_moments(target) as moments:
-            _check_same(moments, target, text, model)
+            _check_same(moments, target, wanted.plan.text, model)
         say(f"moments as {target} has them")
         return target
     if seen is not None and not seen.is_planned:  # now its weights are here
         foresee(wanted)
     wanted.n_chunks(model)
-    check.require_text(model)
+    check.n_windows(model)
     with disk_errors(f"write {target.name}", options.out, "--out"):
         options.out.mkdir(parents=True, exist_ok=True)
     collect(
         model,
-        plan,
+        wanted.plan,
         target,
-        label=label,
+        label=wanted.label,
         means=MomentMeans(options.threads or available_cores(), memory_bytes=options.memory_bytes),
     )
     say(f"the moments are kept: {target}")

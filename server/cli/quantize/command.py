@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913 - its flags
     QuantizeJob(
         ref,
         tuple(output.types or ()),
-        choice.type_options(output.out, run.threads),
+        choice.type_options(output.out, run.threads, stream=run.stream),
         check,
         QuantizeOptions(
             adapters=tuple(parse_adapter(text) for text in lora or ()),

@@ -13,27 +13,30 @@ from models.paths import Paths
 from models.quantization_types import DEFAULT_TYPES
 from models.reference import ModelRef, canonical_type
 from models.store.store import ModelStore
+from quantize.allocation.search_types import require_reachable
 from quantize.calibration.calibration import Calibration
-from quantize.calibration.estimate import estimate_seconds
-from quantize.calibration.rounding import NORMAL_EFFORT, Rounder
 from quantize.control import JobControl
 from quantize.evaluate.files import Subject
 from quantize.evaluate.report import Report
 from quantize.evaluate.service import with_figures
+from quantize.job.durations import Durations, estimate_durations
 from quantize.job.foresight import Foresight, TextToCollect, foresee
 from quantize.job.held_out_check import HeldOutCheck
 from quantize.job.publish import write_card
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import QuantizationOutcome, quantize_reference
 from quantize.kernels.compiler import KernelCompiler
+from quantize.plan.plan import QuantizationPlan
 from quantize.plan.type_recipe import TypeRecipe
 from quantize.plan.types import TypeChoice
+from quantize.plan.vocabulary_file import vocabulary_file
 from server.cli.console import print_json, say
 from server.cli.evaluate.report import EvaluateOptions, evaluate, print_report
 from server.cli.progress import byte_progress, count_progress
-from server.cli.quantize.calibration import CalibrateOptions, calibration
+from server.cli.quantize.calibration import CalibrateOptions, calibration, text_to_collect
 from server.cli.quantize.held_out import CheckFlags
 from server.cli.quantize.report import document_of, print_document
+from server.cli.quantize.sixteen_bits import require_sixteen_bits
 from server.cli.quantize.type_choice import GivenChoice, TypeOptions, type_choice
 
 
@@ -71,6 +74,7 @@ class QuantizeJob:
         kernels = KernelCompiler(store.paths.compiled_dir)
         counted = JobControl(counter=count_progress)
         held_out = self.check.check(is_calibrated=self.type_options.calibrate is not None)
+        self._is_reachable(store, given)
         with self._calibration(store, kernels, given, held_out) as calibration:
             choice = type_choice(self.ref, self.type_options, given, store, counted, kernels, calibration)
             if held_out is not None and calibration is None and self.options.dry_run:
@@ -78,10 +82,22 @@ class QuantizeJob:
             options = replace(self.options, choice=choice, held_out=held_out)
             outcome, seconds = self._carry_out(options, store, kernels)
         if outcome.plan is not None and outcome.plan.awaits_calibration:
-            rounder = Rounder(kernels.quantize_rows, kernels.feedback(), NORMAL_EFFORT)
-            taken = estimate_seconds(outcome.plan, rounder, self.options.run.n_threads)
-            outcome = replace(outcome, rounding_seconds=taken)
+            outcome = replace(outcome, durations=self._durations(outcome, outcome.plan, kernels))
         return outcome, seconds
+
+    def _durations(
+        self, outcome: QuantizationOutcome, plan: QuantizationPlan, kernels: KernelCompiler
+    ) -> Durations:
+        """Return how long a dry run's files take whose moments aren't there.
+
+        Raises ConfigError as collecting them would: too short a text, or no 16-bit file beside `--stream`.
+        """
+        file, run, text = self.type_options.calibrate, self.options.run, None
+        if file is not None and outcome.existing != outcome.types:
+            require_sixteen_bits(self.ref, is_streamed=run.stream)
+            with vocabulary_file(plan) as vocabulary:
+                text = text_to_collect(file).sampling(vocabulary)
+        return estimate_durations(plan, kernels, run, text=text, windows=outcome.check_windows)
 
     @contextmanager
     def _calibration(
@@ -94,21 +110,38 @@ class QuantizeJob:
             return
         run = self.options.run
         out = self.options.out_dir or Path()
-        wanted = CalibrateOptions(file, out, self.type_options.threads, run.memory_bytes)
-        with calibration(self.ref, wanted, kernels, partial(self._foresee, store, given), check) as opened:
+        wanted = CalibrateOptions(file, out, self.type_options.threads, run.memory_bytes, run.stream)
+        with calibration(
+            self.ref, wanted, kernels, partial(self._foresee, store, given, check), check
+        ) as opened:
             yield opened
 
-    def _foresee(self, store: ModelStore, given: GivenChoice, text: TextToCollect) -> Foresight:
+    def _foresee(
+        self, store: ModelStore, given: GivenChoice, check: HeldOutCheck, text: TextToCollect
+    ) -> Foresight:
         """Look ahead at the types that are known before a search.
 
-        A dry run refuses nothing, and needs no moments but for a search.
+        A dry run's types may be there already, and it needs no moments but for a search.
         """
+        is_planned = self._is_reachable(store, given)
         types = self._types(given.recipes, has_default=given.budget is None)
         if not types or self.options.dry_run:
-            return Foresight(is_needed=given.budget is not None, is_planned=True)
-        options = replace(self.options, choice=TypeChoice(given.imatrix, given.recipes))
+            return Foresight(is_needed=given.budget is not None, is_planned=is_planned)
+        options = replace(self.options, choice=TypeChoice(given.imatrix, given.recipes), held_out=check)
         seen = foresee(self.ref.with_type(None), types, store=store, options=options, text=text)
-        return replace(seen, is_needed=seen.is_needed or given.budget is not None)
+        is_needed = seen.is_needed or given.budget is not None
+        return Foresight(is_needed, seen.is_planned and is_planned)
+
+    def _is_reachable(self, store: ModelStore, given: GivenChoice) -> bool:
+        """Raise QuantizationError for a size that no choice of types reaches; False: it isn't known yet."""
+        return given.budget is None or require_reachable(
+            self.ref,
+            store,
+            given.budget,
+            given.imatrix,
+            is_calibrated=self.type_options.calibrate is not None,
+            stream=self.options.run.stream,
+        )
 
     def _types(self, recipes: Sequence[TypeRecipe], *, has_default: bool = True) -> tuple[str, ...]:
         """Return the types that are asked for, those of recipes last; the usual ones where there are none."""

@@ -156,8 +156,8 @@ class TypeFlags:
         int | None, typer.Option(min=1, metavar="N", help="Trials of a choice at most. [256]")
     ] = None
 
-    def type_options(self, out: Path | None, threads: int | None) -> TypeOptions:
-        """Return the options of the choice; its files go to `out`."""
+    def type_options(self, out: Path | None, threads: int | None, *, stream: bool = False) -> TypeOptions:
+        """Return the options of the choice; its files go to `out`. `stream`: weights aren't kept."""
         from server.cli.quantize.type_choice import TypeOptions
 
         return TypeOptions(
@@ -174,4 +174,5 @@ class TypeFlags:
             self.probes,
             out=out,
             threads=threads,
+            stream=stream,
         )

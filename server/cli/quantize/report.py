@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -75,8 +76,7 @@ def print_document(document: dict[str, Any]) -> None:
                 f"{size(document['check_room'])}: the loss won't be measured"
             )
         if "rounding_seconds" in document:
-            behind = ", after the moments of the text are collected" if document["collects_moments"] else ""
-            say(f"their calibrated rounding takes about {duration(document['rounding_seconds'])}{behind}")
+            say(f"estimated from small pieces, here it takes about {', '.join(_times(document))}")
     else:
         for name, reason in document.get("rounded_plainly", {}).items():
             say(f"rounded plainly: {name}: {reason}")
@@ -99,10 +99,23 @@ def _calibration_of(outcome: QuantizationOutcome) -> dict[str, Any]:
         document["check_bytes"] = outcome.check_bytes
         if outcome.check_bytes > outcome.check_room:
             document["check_room"] = outcome.check_room
-    if outcome.rounding_seconds is not None:
-        document["rounding_seconds"] = round(outcome.rounding_seconds, 1)
+    if outcome.durations is not None:
+        for step, seconds in asdict(outcome.durations).items():
+            if seconds is not None:
+                document[f"{step}_seconds"] = round(seconds, 1)
         document["collects_moments"] = plan.awaits_calibration
     return document
+
+
+def _times(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the estimated times of a calibrated job's steps, in words."""
+    for key, what in (
+        ("collecting_seconds", "to collect the moments of the text"),
+        ("rounding_seconds", "to round by them"),
+        ("check_seconds", "for the held-out check"),
+    ):
+        if key in document:
+            yield f"{duration(document[key])} {what}"
 
 
 def _planned_rows(outcome: QuantizationOutcome) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ from quantize.plan.planned_model import PlannedModel
 from quantize.plan.type_recipe import TypeRecipe, read_type_recipe
 from quantize.plan.types import TypeChoice
 from server.cli.console import say, size
-from server.cli.model_files import model_file, plain_file
+from server.cli.model_files import plain_file
+from server.cli.quantize.sixteen_bits import sixteen_bits
 from server.placement.facts import FreeMemory, ModelFacts
 from server.placement.place import place
 from server.serve_options import KVType, ServeOptions
@@ -58,6 +59,7 @@ class TypeOptions:
     probes: int | None = None
     out: Path | None = None
     threads: int | None = None
+    stream: bool = False
 
     def read(self, ref: ModelRef) -> GivenChoice:
         """Read what is named here, before anything is computed. Raises ConfigError, QuantizationError."""
@@ -125,7 +127,7 @@ def type_choice(
     text, label = given.trial_text
     search = TypeSearch(
         ref=ref,
-        sixteen_bits=model_file(str(ref.with_type("F16")), "F16").path,
+        sixteen_bits=sixteen_bits(ref, is_streamed=options.stream),
         text=text,
         text_label=label,
         budget=given.budget,
@@ -134,6 +136,7 @@ def type_choice(
         calibration=calibration,
         max_probes=options.probes or DEFAULT_PROBES,
         threads=options.threads,
+        stream=options.stream,
     )
     result = search_types(search, store, control, kernels)
     _report(result)

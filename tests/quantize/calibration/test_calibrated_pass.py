@@ -91,10 +91,13 @@ def test_a_file_of_plain_numbers_says_nothing_of_it(pico: Path, moments: MomentF
     choice = TypeChoice(calibration=Calibration(moments, KERNELS))
     store = ModelStore(Paths(home=tmp_path / "home", hf_cache=tmp_path / "hub"))
     options = QuantizeOptions(choice=choice, dry_run=True, out_dir=tmp_path)
-    plan = quantize_reference(ModelRef.parse(str(pico)), ["F16", "Q8_0"], store=store, options=options).plan
+    types = ["F32", "F16", "BF16", "Q8_0", "Q4_0"]
+    plan = quantize_reference(ModelRef.parse(str(pico)), types, store=store, options=options).plan
     assert plan is not None
     says = ["corral.calibration.method" in file.metadata for file in plan.files]
-    assert says == [False, True]
+    assert says == [False, False, False, True, True]
+    says = ["quantize.imatrix.file" in file.metadata for file in plan.files]
+    assert says == [False, False, False, False, True], "ggml's Q8_0 takes no importance"
 
 
 def test_a_calibration_with_nothing_to_round_is_refused(moments: MomentFile) -> None:
@@ -181,8 +184,9 @@ def test_a_dry_run_tells_the_time(pico: Path, moments: MomentFile, tmp_path: Pat
     options = QuantizeOptions(choice=choice, out_dir=tmp_path, dry_run=True, run=RunOptions(threads=1))
     outcome = quantize_reference(ModelRef.parse(str(pico)), TYPES, store=store, options=options)
     assert outcome.plan is not None
-    assert outcome.rounding_seconds is not None
-    assert 0 < outcome.rounding_seconds < 600
-    assert estimate_seconds(outcome.plan, calibration.rounder, 4) < outcome.rounding_seconds
+    assert outcome.durations is not None
+    assert (outcome.durations.collecting, outcome.durations.check) == (None, None)
+    assert 0 < outcome.durations.rounding < 600
+    assert estimate_seconds(outcome.plan, calibration.rounder, 4) < outcome.durations.rounding
     assert not list(tmp_path.glob("*.gguf"))
     shutil.rmtree(store.paths.home, ignore_errors=True)

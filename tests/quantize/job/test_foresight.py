@@ -12,8 +12,10 @@ from models.errors import ConfigError, DiskFull, QuantizationError, StoreError
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
+from quantize.calibration.held_out import HeldOutText
 from quantize.evaluate.windows import TextPlan
 from quantize.job.foresight import Foresight, TextToCollect, foresee
+from quantize.job.held_out_check import HeldOutCheck
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import quantize_reference
 from quantize.plan.types import TypeChoice
@@ -73,6 +75,12 @@ def test_what_the_pass_would_refuse(
 ) -> None:
     with pytest.raises(QuantizationError, match=r"MIX-4\.85 is no type"):
         look(ref, store, "MIX-4.85")
+    short = replace(TO_COLLECT, plan=TextPlan(TEXT[:100], 64))
+    with pytest.raises(ConfigError, match="pico text is too short to calibrate on"):
+        look(ref, store, "Q4_0", text=short)
+    check = HeldOutCheck((HeldOutText("mine.txt", "short"),))
+    with pytest.raises(ConfigError, match=r"mine\.txt has .* give a longer text with --held-out"):
+        look(ref, store, "Q4_0", held_out=check)
     with pytest.raises(QuantizationError, match="give --memory at least"):
         look(ref, store, "Q4_0", run=RunOptions(memory_bytes=2**20))
     (file := tmp_path / "file").write_text("")

@@ -18,8 +18,11 @@ from models.reference import ModelRef
 from models.store.store import ModelStore
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.control import Cancelled, JobControl, QuantizationProgress
+from quantize.imatrix.matrix import Importance, ImportanceMatrix
+from quantize.job.model_card import model_card
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import QuantizationOutcome, quantize_reference
+from quantize.plan.types import TypeChoice
 from quantize.run.options import RunOptions
 from quantize.run.writer import GGUFFileWriter
 from tests.hub_server import HubServer
@@ -43,6 +46,23 @@ def quantize(
     """Options are those of QuantizeOptions."""
     made = QuantizeOptions(run=RunOptions(threads=2), **options)
     return quantize_reference(ModelRef.parse(str(pico)), types, store=store, options=made, control=control)
+
+
+def test_an_importance_matrix_is_named_where_it_weighs(pico: Path, store: ModelStore) -> None:
+    importance = Importance(np.ones((1, 256), np.float32), np.ones(1, np.int64))
+    matrix = ImportanceMatrix({"blk.0.ffn_up.weight": importance}, ("text",), 1, file="made.gguf")
+    types = ("F16", "Q8_0", "Q4_0")
+    outcome = quantize(pico, store, *types, choice=TypeChoice(matrix))
+    assert outcome.model is not None
+    manifest = outcome.model.manifest
+    assert [file.imatrix for file in manifest.files] == [None, None, "made.gguf (text)"]
+    card = model_card(manifest, {})
+    assert card.count("importance matrix") == 1
+    assert "importance matrix: made.gguf (text)" in next(
+        line for line in card.splitlines() if line.startswith("- Q4_0")
+    )
+    infos = [read_gguf_info(outcome.model.types[type_].path) for type_ in types]
+    assert [info.text("quantize.imatrix.dataset") for info in infos] == [None, None, "text"]
 
 
 def left_behind(store: ModelStore) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from models.gguf.info import read_gguf_info
 from models.paths import Paths
 from quantize.calibration.verdict import KindLoss, TextLoss, Verdict
 from server.cli.quantize.held_out import CheckFlags, lines_of
+from tests.hub_server import HubServer
 from tests.pico import write_pico_checkpoint
 from tests.quantize.calibration.pico_moments import FOREIGN, TEXT
 from tests.server.cli.conftest import Corral, document
+from tests.server.cli.models.in_process import run
 
 VALUE = KindLoss("attn_v.weight", ("blk.0.attn_v.weight",), (TextLoss("prose", 16, 0.002, 0.004, 0.0001),))
 VERDICT = Verdict(
@@ -71,14 +74,19 @@ def flags(tmp_path: Path) -> list[str]:
 
 @pytest.mark.model
 def test_a_calibrated_file_beside_a_plain_one(
-    corral: Corral, pico: Path, flags: list[str], tmp_path: Path
+    corral: Corral, pico: Path, flags: list[str], home: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     four = ["quantize", str(pico), "--type", "Q4_0"]
     plan = document(corral, *four, *flags, "--dry-run")
     assert plan["collects_moments"]
-    assert plan["rounding_seconds"] > 0
+    assert min(plan[f"{step}_seconds"] for step in ("collecting", "rounding", "check")) > 0
     assert plan["memory_bytes"] >= plan["check_bytes"] > 0
+    for more in (["--held-out", flags[-1] + ".short"], ["--calibrate", flags[-1] + ".short"]):
+        ahead = corral(*four, *flags, *more, "--dry-run")
+        assert ahead.returncode != 0
+        assert "give a longer text" in ahead.stderr
+    assert not list(home.rglob("*.gguf")), "nothing was made for it"
     document(corral, *four)
     refused = corral(*four, *flags)
     assert "--force replaces it" in refused.stderr
@@ -100,6 +108,49 @@ def test_a_calibrated_file_beside_a_plain_one(
     report = document(corral, *plain, *short)
     assert [file["rounding"] for file in report["files"]] == [None, "plain", "calibrated"]
     assert "is calibrated and loses" in report["advice"]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_size_that_cannot_be_reached_is_refused_before_anything_is_made(
+    more: list[str], corral: Corral, pico: Path, flags: list[str], home: Path, tmp_path: Path
+) -> None:
+    refused = corral("quantize", str(pico), "--target-size", "10KiB", "--out", str(tmp_path), *flags, *more)
+    assert refused.returncode != 0
+    assert re.search(r"smallest file .* has [\d,]+ bytes .* at most 10,240; ask for more", refused.stderr)
+    assert not [*home.rglob("*.gguf"), *tmp_path.glob("*.gguf")]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "more", [["--type", "Q4_0"], ["--type", "Q4_0", "--dry-run"], ["--target-bpw", "7", "--probes", "1"]]
+)
+def test_no_weights_are_kept_for_a_text_behind_the_users_back(
+    more: list[str],
+    pico: Path,
+    flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
+    made: list[tuple[str, ...]] = []
+    monkeypatch.setattr("server.cli.ensure_model._run_corral", lambda *command: made.append(command))
+    with HubServer() as hub:
+        for key, value in hub.environment(tmp_path).items():
+            monkeypatch.setenv(key, value)
+        hub.add("someone/pico", pico)
+        command = ("quantize", "someone/pico", "--stream", "--out", str(tmp_path), *flags, *more)
+        done = run(capsys, *command)
+        streamed = run(capsys, "quantize", "someone/pico", "--stream", "--type", "F16")
+        again = run(capsys, *command)
+    assert done.code != 0
+    assert (streamed.code, again.code) == (0, 0), again.err
+    assert list(tmp_path.rglob("*.safetensors")) == [pico / "model.safetensors"], "the Hub's"
+    assert not made
+    said = " ".join(done.err.split())
+    assert re.search(r"16-bit file, which isn't here and takes [\d.]+ [KM]iB of the disk", said)
+    assert "corral quantize someone/pico --type F16 --stream" in said
 
 
 @pytest.mark.model

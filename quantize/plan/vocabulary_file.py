@@ -1,0 +1,29 @@
+"""`vocabulary_file`: a planned model's metadata as a file, of which llama.cpp reads the vocabulary.
+
+So a text can be counted in the model's tokens before any file of the model is there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.store.atomic_write import disk_errors
+from quantize.gguf.header import encode_header
+from quantize.plan.plan import QuantizationPlan
+
+
+@contextmanager
+def vocabulary_file(plan: QuantizationPlan) -> Iterator[Path]:
+    """Yield the path of a GGUF file without tensors, which is gone behind the block.
+
+    It has the architecture's name, as errors tell it. Raises DiskFull, StoreError.
+    """
+    folder = Path(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="corral-") as place:
+        path = Path(place, plan.architecture)
+        with disk_errors("write the vocabulary", folder, "TMPDIR"):
+            path.write_bytes(encode_header(plan.files[0].metadata, ()))
+        yield path
