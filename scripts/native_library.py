@@ -28,7 +28,7 @@ from scripts.lockfile import Locked
 from scripts.sources import unpack_sources
 from scripts.steps import SetUpError, say
 
-FAILURES = (SetUpError, compiler.CompilerMissing, OSError)
+FAILURES = (SetUpError, compiler.CompilerMissing, lockfile.LockError, OSError)
 """These keep a library from being built or installed; their text is for a terminal."""
 
 
@@ -128,8 +128,8 @@ class NativeLibrary:
         """Build and install, also where an earlier try failed; return the exit status."""
         parser = argparse.ArgumentParser(prog=f"python3 -m scripts.{self.name}", description=description)
         parser.add_argument("--for", dest="purpose", choices=sorted(environment.PURPOSES), default="run")
-        variable = {"kernels": "CORRAL_KERNELS", "rpc": "CORRAL_RPC_LIBRARY"}[self.name]
-        parser.add_argument("--out", type=Path, help=f"write the library here instead (see {variable})")
+        out_help = f"write the library here instead (see CORRAL_{self.name.upper()}_LIBRARY)"
+        parser.add_argument("--out", type=Path, help=out_help)
         options = parser.parse_args(arguments)
         refusal = self.refusal()
         if refusal is not None:

@@ -138,6 +138,28 @@ def test_no_compiler_is_a_warning(kept_up: KeptUp, capsys: pytest.CaptureFixture
     assert f"{kept_up.warning}no C++ compiler on PATH" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("lock", "expected"), [("llama-cpp-python==1.0\n", "not pinned with a hash"), (None, "No such file")]
+)
+def test_a_damaged_lock_is_a_warning(
+    kept_up: KeptUp,
+    lock: str | None,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    if lock is not None:
+        (tmp_path / environment.PURPOSES["run"].locks[1]).write_text(lock)
+    kept_up.run({})
+    out = capsys.readouterr().out
+    assert out.startswith(kept_up.warning)
+    assert expected in out
+    assert kept_up.library.main("description", []) == 1
+    assert expected in capsys.readouterr().err
+
+
 def test_where_it_is_not_built_nothing_is_tried_and_the_command_says_so(
     kept_up: KeptUp, capsys: pytest.CaptureFixture[str]
 ) -> None:
