@@ -210,8 +210,8 @@ def main() -> int:
         if not options.dependencies_only:
             from scripts import kernels, rpc  # they stand on this module
 
-            kernels.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
-            rpc.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
+            for library in (kernels.LIBRARY, rpc.LIBRARY):
+                library.keep_up(ROOT / PURPOSES[purpose].folder, dict(os.environ))
     except (SetUpError, compiler.CompilerMissing) as error:
         print(error, file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ import pytest
 from models.llamacpp.kernel_library import KernelLibrary
 from scripts import kernels
 from scripts.environment import read_stamp
+from scripts.native_library import libraries_of
 from scripts.sources import unpack_sources
 from server.kernels.outlook import LIBRARY_VARIABLE
 
@@ -27,8 +28,8 @@ def built_library() -> Path:
     if not kernels.is_supported():
         pytest.skip("the kernels are built on Linux, for x86-64 and 64-bit Arm")
     python = Path(sys.executable)
-    job = kernels.job_of(os.environ, read_stamp(Path(sys.prefix)))
-    return kernels.build(job, kernels.libraries_of(python), unpack_sources(os.environ, python))
+    job = kernels.LIBRARY.build_of(os.environ, read_stamp(Path(sys.prefix)))
+    return kernels.LIBRARY.build(job, libraries_of(python), unpack_sources(os.environ, python))
 
 
 def with_changes(library: bytes, *changes: tuple[bytes, bytes]) -> bytes:

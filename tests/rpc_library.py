@@ -20,7 +20,7 @@ import pytest
 from models.llamacpp.rpc import LIBRARY_VARIABLE
 from scripts import rpc
 from scripts.environment import read_stamp
-from scripts.kernels import libraries_of
+from scripts.native_library import libraries_of
 from scripts.sources import unpack_sources
 from tests.e2e.running import CORRAL, environment, free_port
 
@@ -34,8 +34,8 @@ def rpc_library() -> Path:
     if sys.platform != "linux":
         pytest.skip("the RPC back end is built on Linux")
     python = Path(sys.executable)
-    job = rpc.build_of(os.environ, read_stamp(Path(sys.prefix)))
-    return rpc.build(job, libraries_of(python), unpack_sources(os.environ, python))
+    job = rpc.LIBRARY.build_of(os.environ, read_stamp(Path(sys.prefix)))
+    return rpc.LIBRARY.build(job, libraries_of(python), unpack_sources(os.environ, python))
 
 
 def split_environment(home: Path) -> dict[str, str]:

@@ -1,21 +1,19 @@
-"""The build of the matrix kernels: what is compiled how, when again, and what a failure leaves behind."""
+"""The build of the matrix kernels: what is compiled how, when again, and what a failure says."""
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts import environment, kernel_units, kernels
+from scripts import kernel_units, kernels
 from scripts.compiler import find_compiler
-from scripts.environment import ROOT, read_stamp, write_stamp
-from scripts.kernels import Build, build, job_of, keep_up, put
+from scripts.environment import ROOT
+from scripts.kernels import LIBRARY, Build
 from scripts.lockfile import Locked
+from scripts.native_library import libraries_of
 from scripts.steps import SetUpError
 
 REQUIREMENT = Locked("llama-cpp-python", "0.3.36", ("00",), "text")
@@ -52,15 +50,13 @@ def libraries(tmp_path: Path) -> Path:
     """A folder with a libggml-base.so to link with."""
     folder = tmp_path / "lib"
     folder.mkdir()
-    (folder / "libggml-base.so").symlink_to(kernels.libraries_of(Path(sys.executable)) / "libggml-base.so")
+    (folder / "libggml-base.so").symlink_to(libraries_of(Path(sys.executable)) / "libggml-base.so")
     return folder
 
 
 def job(native: Path, tmp_path: Path, **environ: str) -> Build:
     path = {"PATH": environ.pop("PATH", "/usr/local/bin:/usr/bin:/bin")}
-    return Build(
-        REQUIREMENT, native, platform.machine(), {**path, "XDG_CACHE_HOME": str(tmp_path), **environ}
-    )
+    return Build(REQUIREMENT, {**path, "XDG_CACHE_HOME": str(tmp_path), **environ}, native=native)
 
 
 def test_every_source_of_the_library_has_its_flags() -> None:
@@ -91,7 +87,7 @@ def test_a_set_that_the_compiler_does_not_know_is_left_out(
     sets = {"set_new.cpp": ("-mof-the-future",)}
     monkeypatch.setattr(kernel_units, "X86_SETS", sets)
     monkeypatch.setattr(kernel_units, "ARM_SETS", sets)
-    assert build(job(native, tmp_path), libraries, sources).is_file()
+    assert LIBRARY.build(job(native, tmp_path), libraries, sources).is_file()
     assert "is too old for set_new.cpp" in capfd.readouterr().out
 
 
@@ -107,10 +103,10 @@ def test_a_hint_that_the_compiler_does_not_know_is_left_out(
 def test_a_build_is_made_once_and_again_for_other_sources_or_flags(
     native: Path, sources: Path, libraries: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first = build(job(native, tmp_path), libraries, sources)
+    first = LIBRARY.build(job(native, tmp_path), libraries, sources)
     assert b"1.22.3" in first.read_bytes()
     assert "compiling the matrix kernels" in capfd.readouterr().out
-    assert build(job(native, tmp_path), libraries, sources) == first
+    assert LIBRARY.build(job(native, tmp_path), libraries, sources) == first
     assert "compiling" not in capfd.readouterr().out
     others = {
         job(native, tmp_path, CXXFLAGS="-g").folder,
@@ -128,7 +124,7 @@ def test_a_unit_that_does_not_compile_says_where_and_what_it_costs(
 ) -> None:
     (native / "broken.cpp").write_text("no C++\n")
     with pytest.raises(SetUpError) as error:
-        build(job(native, tmp_path), libraries, sources)
+        LIBRARY.build(job(native, tmp_path), libraries, sources)
     assert "compiling broken.cpp failed" in str(error.value)
     assert "Corral works without it" in str(error.value)
     assert not list(tmp_path.glob("corral/wheels/*/kernels-*/*.so"))
@@ -137,125 +133,7 @@ def test_a_unit_that_does_not_compile_says_where_and_what_it_costs(
 def test_ggml_version_is_not_guessed(native: Path, sources: Path, libraries: Path, tmp_path: Path) -> None:
     (sources / "ggml/CMakeLists.txt").write_text("project(ggml VERSION 1.2.3)\n")
     with pytest.raises(SetUpError, match="ggml's version isn't where it was"):
-        build(job(native, tmp_path), libraries, sources)
-
-
-def test_a_library_is_put_in_one_step(tmp_path: Path) -> None:
-    (tmp_path / "new").write_text("new")
-    target = tmp_path / "target.so"
-    target.write_text("old")
-    put(tmp_path / "new", target)
-    assert target.read_text() == "new"
-    with pytest.raises(SetUpError, match="can't be written to"):
-        put(tmp_path / "new", tmp_path / "none/target.so")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target.so"]
-
-
-class KeptUp:
-    """An environment of which `keep_up` takes care, with builds that are only counted."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.lib = folder / "lib"
-        self.lib.mkdir(parents=True)
-        self.built = folder / "built.so"
-        self.built.write_text("library")
-        self.failure: SetUpError | OSError | None = None
-        self.n_builds = 0
-        monkeypatch.setattr(kernels, "libraries_of", lambda _python: self.lib)
-        monkeypatch.setattr(kernels, "unpack_sources", lambda _environ, _python: folder)
-        monkeypatch.setattr(kernels, "build", self.build)
-        write_stamp(folder, {"dev": "print", "cmake_args": ""})
-
-    def build(self, *_: object) -> Path:
-        self.n_builds += 1
-        if self.failure is not None:
-            raise self.failure
-        return self.built
-
-    def run(self, environ: Mapping[str, str]) -> None:
-        keep_up(self.folder, {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **environ})
-
-    @property
-    def stamp(self) -> dict[str, str]:
-        return read_stamp(self.folder)
-
-
-@pytest.fixture
-def kept_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptUp:
-    return KeptUp(tmp_path / "venv", monkeypatch)
-
-
-def test_the_second_time_costs_nothing_and_what_is_lost_comes_back(kept_up: KeptUp) -> None:
-    kept_up.run({})
-    target = kept_up.lib / kernels.LIBRARY
-    assert target.read_text() == "library"
-    assert kept_up.stamp["dev"] == "print"
-    kept_up.run({})
-    assert kept_up.n_builds == 1
-    target.unlink()
-    kept_up.run({})
-    assert target.read_text() == "library"
-    target.write_text("lib")  # cut off
-    kept_up.run({})
-    assert target.read_text() == "library"
-    kept_up.run({"CXXFLAGS": "-g"})
-    assert kept_up.n_builds == 4
-
-
-def test_what_was_built_by_hand_is_kept(
-    kept_up: KeptUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also where set-up's own compiler failed: that is when one builds by hand with another."""
-    purpose = replace(environment.PURPOSES["run"], folder=str(kept_up.folder))
-    monkeypatch.setattr(environment, "PURPOSES", {**environment.PURPOSES, "run": purpose})
-    kept_up.failure = SetUpError("compiling plugin.cpp failed")
-    kept_up.run({})
-    kept_up.failure = None
-    assert kernels.main(["--out", str(tmp_path / "elsewhere.so")]) == 0
-    assert "kernels_failure" in kept_up.stamp
-    kept_up.built.write_text("by hand")
-    assert kernels.main([]) == 0
-    capsys.readouterr()
-    kept_up.built.write_text("set-up's own")
-    kept_up.run({})
-    assert (kept_up.lib / kernels.LIBRARY).read_text() == "by hand"
-    assert "warning" not in capsys.readouterr().out
-    assert kept_up.stamp["dev"] == "print"
-
-
-def test_a_failed_build_is_a_warning_each_time_and_tried_once(
-    kept_up: KeptUp, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept_up.failure = SetUpError("compiling plugin.cpp failed")
-    for _ in range(2):
-        kept_up.run({})
-        assert "warning: no matrix kernels: compiling plugin.cpp failed" in capsys.readouterr().out
-    assert kept_up.n_builds == 1
-    kept_up.failure = None
-    kept_up.run({"CXXFLAGS": "-g"})  # something has changed
-    assert (kept_up.lib / kernels.LIBRARY).is_file()
-    assert "kernels_failure" not in kept_up.stamp
-
-
-def test_a_full_disk_is_a_warning(kept_up: KeptUp, capsys: pytest.CaptureFixture[str]) -> None:
-    kept_up.failure = OSError(28, "No space left on device")
-    kept_up.run({})
-    assert "warning: no matrix kernels: [Errno 28] No space left" in capsys.readouterr().out
-
-
-def test_no_compiler_is_a_warning(kept_up: KeptUp, capsys: pytest.CaptureFixture[str]) -> None:
-    kept_up.run({"PATH": "/none"})
-    assert "warning: no matrix kernels: no C++ compiler on PATH" in capsys.readouterr().out
-
-
-def test_the_key_is_the_wheels_and_the_settings_are_the_stamps() -> None:
-    stamp = {"cmake_args": "-DGGML_CUDA=on", "cxx": find_compiler().path}
-    one = job_of({"PATH": "/usr/bin:/bin"}, stamp)
-    assert one.environ["CMAKE_ARGS"] == "-DGGML_CUDA=on"
-    assert one.compiler == [find_compiler().path]
-    assert one.requirement.name == environment.BINDINGS
-    assert json.dumps(one.flags) != "[]"
+        LIBRARY.build(job(native, tmp_path), libraries, sources)
 
 
 @pytest.mark.parametrize(
@@ -270,3 +148,10 @@ def test_the_key_is_the_wheels_and_the_settings_are_the_stamps() -> None:
 )
 def test_where_they_are_built(machine: str, system: str, expected: bool) -> None:
     assert kernels.is_supported(machine, system) is expected
+
+
+def test_where_they_are_not_built_it_names_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LIBRARY.refusal() is None
+    monkeypatch.setattr(kernels, "is_supported", lambda: False)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert LIBRARY.refusal() == "no matrix kernels for linux on riscv64"
