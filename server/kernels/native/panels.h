@@ -136,7 +136,7 @@ struct InstructionSet {
     const char * name;
     int columns;  // the widest tile
     Quantizer quantize;
-    Kernel kernels[kFormats][kTile + 1];  // by columns; null: this set leaves the format to ggml
+    Kernel kernels[kFormats][kTile + 1];  // by columns; null beyond a format's widest tile, all null: ggml has the format
     Many many[kFormats] = {};
     bool has_signs[kFormats] = {};  // formats whose kernels take activations as sizes and signs
     bool is_timed = true;  // else no processor has run it yet but in emulation: it is chosen by its name alone

@@ -202,11 +202,12 @@ class Product {
 
     void multiply_many(const Many & many, const Matrix & matrix, int64_t e, const Tiles & cut, int64_t from, int64_t to) const {
         const TileShape shape = shape_of(format, cut.n);
+        const int together = shape.has_signs ? kTogether / 2 : kTogether;  // as many bytes
         for (int64_t begin = 0; begin < cut.count;) {
             WideTile tiles[kTogether / kManyTile * 2];
             float * outputs[kTogether];
             int n_tiles = 0, n = 0;
-            for (; begin < cut.count && n + cut.width(begin) <= kTogether; begin++) {
+            for (; begin < cut.count && n + cut.width(begin) <= together; begin++) {
                 const int64_t c = first[e] + cut.first(begin);
                 const int nc = cut.width(begin);
                 tiles[n_tiles++] = { shape.at(this->tiles + c * int64_t(column_bytes), k, nc), nc };
