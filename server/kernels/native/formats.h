@@ -23,6 +23,19 @@ extern const FormatInfo formats[kFormats];
 // The format of a type, or null.
 const FormatInfo * format_of(ggml_type type);
 
+// The shape of the set's tiles for a format.
+inline TileShape shape_for(const InstructionSet & set, const FormatInfo & f) {
+    TileShape shape = f.shape;
+    shape.has_signs = set.has_signs[&f - formats];
+    return shape;
+}
+// The columns of the set's widest tile for a format.
+inline int widest_tile(const InstructionSet & set, const FormatInfo & f) {
+    int columns = set.columns;
+    while (set.kernels[&f - formats][columns] == nullptr) columns--;
+    return columns;
+}
+
 inline int64_t panels_of(int64_t rows) { return (rows + kRows - 1) / kRows; }
 inline size_t matrix_bytes(const FormatInfo & f, int64_t k, int64_t rows) {
     return size_t(panels_of(rows) * (k / f.block)) * (f.panel_block + (f.d_behind ? 2 * kRows : 0));

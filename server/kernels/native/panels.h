@@ -77,6 +77,7 @@ struct PanelHalf {  // F16 and BF16
 // halves the inputs are floats, [k][nc].
 //   q     [k / 4][nc][4]            int8; a set that multiplies matrices keeps more inputs of a column together, [k / 8][nc][8]
 //                                   or [k / 32][nc][32]: only its quantizer and its kernels know. One column alone is plain.
+//                                   With signs, [k / 4][nc][2][4]: sizes up to 127, and -1 for negative inputs or 0.
 //   sums  [k / group][run / 2][nc][2] int16, the sums of runs of 16 or 32 inputs (32 alone: [k / 32][nc])
 //   d     [k / group][nc]           float
 struct Tile {
@@ -90,11 +91,13 @@ struct TileShape {
     int run;    // inputs that a sum is taken of; a group holds one or an even number
     bool has_floats = false;  // and neither scales nor sums
     bool is_offset = false;   // bytes are 128 too large, and without a sign
+    bool has_signs = false;   // bytes are sizes, and behind each quad are its signs; sums are those of negative inputs' sizes
 
-    CORRAL_INLINE size_t column_bytes(int64_t k) const { return has_floats ? size_t(k) * sizeof(float) : size_t(k + k / run * 2 + k / group * 4); }
+    CORRAL_INLINE size_t input_bytes(int64_t k) const { return size_t(has_signs ? 2 * k : k); }
+    CORRAL_INLINE size_t column_bytes(int64_t k) const { return has_floats ? size_t(k) * sizeof(float) : input_bytes(k) + size_t(k / run * 2 + k / group * 4); }
     CORRAL_INLINE size_t bytes(int64_t k, int nc) const { return column_bytes(k) * size_t(nc); }
     CORRAL_INLINE Tile at(const char * base, int64_t k, int nc) const {
-        const auto * sums = base + size_t(nc) * size_t(k);
+        const auto * sums = base + size_t(nc) * input_bytes(k);
         return { (const int8_t *) base, (const int16_t *) sums, (const float *) (sums + size_t(nc) * size_t(k / run * 2)) };
     }
 };
@@ -133,8 +136,9 @@ struct InstructionSet {
     const char * name;
     int columns;  // the widest tile
     Quantizer quantize;
-    Kernel kernels[kFormats][kTile + 1];  // by columns; null: this set leaves the format to ggml
+    Kernel kernels[kFormats][kTile + 1];  // by columns; null beyond a format's widest tile, all null: ggml has the format
     Many many[kFormats] = {};
+    bool has_signs[kFormats] = {};  // formats whose kernels take activations as sizes and signs
     bool is_timed = true;  // else no processor has run it yet but in emulation: it is chosen by its name alone
 };
 constexpr InstructionSet untimed(InstructionSet set) {

@@ -51,7 +51,7 @@ const Many * many_of(const FormatInfo & f, int64_t n) {
 
 // The shape of the tiles of n columns.
 TileShape shape_of(const FormatInfo & f, int64_t n) {
-    TileShape shape = f.shape;
+    TileShape shape = shape_for(*chosen, f);
     if (const auto * many = many_of(f, n)) shape.is_offset = many->is_offset;
     return shape;
 }
@@ -60,7 +60,7 @@ TileShape shape_of(const FormatInfo & f, int64_t n) {
 struct Tiles {
     int64_t n, count;
     Tiles(const FormatInfo & f, int64_t n) : n(n) {
-        const int64_t widest = many_of(f, n) != nullptr ? kManyTile : chosen->columns;
+        const int64_t widest = many_of(f, n) != nullptr ? kManyTile : widest_tile(*chosen, f);
         count = (n + widest - 1) / widest;
     }
     int64_t first(int64_t t) const { return t * n / count; }
@@ -139,7 +139,7 @@ class Product {
   public:
     Product(const ggml_compute_params & params, const ggml_tensor * op, const FormatInfo & format, char * tiles, const int32_t * order, const int32_t * first, int64_t n_experts)
         : params(params), w(op->src[0]), format(format), tiles(tiles), columns{ op, order }, first(first), n_experts(n_experts),
-          k(w->ne[0]), n_panels(panels_of(w->ne[1])), column_bytes(format.shape.bytes(k, 1)) {}
+          k(w->ne[0]), n_panels(panels_of(w->ne[1])), column_bytes(shape_for(*chosen, format).bytes(k, 1)) {}
 
     // A thread takes groups that lie side by side.
     void quantize() const {
@@ -195,20 +195,22 @@ class Product {
             const int nc = cut.width(t);
             float * outputs[kTile];
             for (int i = 0; i < nc; i++) outputs[i] = columns.output(c + i);
-            const Tile tile = format.shape.at(tiles + c * int64_t(column_bytes), k, nc);
+            const Tile tile = shape_of(format, n).at(tiles + c * int64_t(column_bytes), k, nc);
             for (int64_t p = from; p < to; p++) matrix.multiply(p, tile, nc, outputs);
         }
     }
 
     void multiply_many(const Many & many, const Matrix & matrix, int64_t e, const Tiles & cut, int64_t from, int64_t to) const {
+        const TileShape shape = shape_of(format, cut.n);
+        const int together = shape.has_signs ? kTogether / 2 : kTogether;  // as many bytes
         for (int64_t begin = 0; begin < cut.count;) {
             WideTile tiles[kTogether / kManyTile * 2];
             float * outputs[kTogether];
             int n_tiles = 0, n = 0;
-            for (; begin < cut.count && n + cut.width(begin) <= kTogether; begin++) {
+            for (; begin < cut.count && n + cut.width(begin) <= together; begin++) {
                 const int64_t c = first[e] + cut.first(begin);
                 const int nc = cut.width(begin);
-                tiles[n_tiles++] = { format.shape.at(this->tiles + c * int64_t(column_bytes), k, nc), nc };
+                tiles[n_tiles++] = { shape.at(this->tiles + c * int64_t(column_bytes), k, nc), nc };
                 for (int i = 0; i < nc; i++) outputs[n++] = columns.output(c + i);
             }
             for (int64_t p = from; p < to; p++) matrix.multiply(p, many, tiles, n_tiles, n, outputs);
@@ -236,7 +238,7 @@ class Traits final : public ggml::cpu::tensor_traits {
   public:
     bool work_size(int, const ggml_tensor * op, size_t & size) override {
         const auto * f = usable_format(op->src[0]);
-        size = 64 + f->shape.bytes(op->src[1]->ne[0], 1) * size_t(columns_of(op));
+        size = 64 + shape_for(*chosen, *f).bytes(op->src[1]->ne[0], 1) * size_t(columns_of(op));
         if (op->op == GGML_OP_MUL_MAT_ID) size += 64 + sizeof(int32_t) * size_t(op->src[0]->ne[2] + 1 + columns_of(op));
         return true;
     }
@@ -250,7 +252,7 @@ class Traits final : public ggml::cpu::tensor_traits {
         int64_t n_experts = 1;
         if (op->op == GGML_OP_MUL_MAT_ID) {
             n_experts = op->src[0]->ne[2];
-            first = (int32_t *) aligned(tiles + f.shape.bytes(op->src[1]->ne[0], 1) * size_t(n));
+            first = (int32_t *) aligned(tiles + shape_for(*chosen, f).bytes(op->src[1]->ne[0], 1) * size_t(n));
             order = first + n_experts + 1;
             if (params->ith == 0) group_by_expert(op->src[2], n_experts, first, order);
             ggml_barrier(params->threadpool);

@@ -7,8 +7,23 @@
 namespace corral {
 namespace {  // as the kernels: each translation unit has its own copy
 
+// Writes rounded inputs as sizes and signs, quad by quad, `step` bytes apart, and makes them the sizes of the negative ones.
+template <int n> inline void split_signs(int8_t * to, int step, int32_t * rounded) {
+    alignas(64) int8_t sizes[n], signs[n];
+    for (int i = 0; i < n; i++) {
+        const int32_t sign = rounded[i] >> 31, size = (rounded[i] ^ sign) - sign;
+        signs[i] = int8_t(sign);
+        sizes[i] = int8_t(size);
+        rounded[i] = size & sign;
+    }
+    for (int i = 0; i < n; i += 4, to += step) {
+        memcpy(to, sizes + i, 4);
+        memcpy(to + 4, signs + i, 4);
+    }
+}
+
 // One group of n inputs of column c. `together` inputs of a column lie side by side.
-template <int n, int run, int together> inline void quantize_column(const Tile & tile, int offset, const float * in, int64_t group, int nc, int c) {
+template <int n, int run, int together> inline void quantize_column(const Tile & tile, const TileShape & shape, const float * in, int64_t group, int nc, int c) {
     int32_t most_bits = 0;  // the bits of positive floats have the floats' order
     for (int i = 0; i < n; i++) {
         int32_t bits;
@@ -29,10 +44,15 @@ template <int n, int run, int together> inline void quantize_column(const Tile &
         memcpy(&bits, &shifted, 4);
         rounded[i] = (bits & 0x7fffff) - 0x400000;
     }
-    alignas(64) int8_t bytes[n];
-    for (int i = 0; i < n; i++) bytes[i] = int8_t(rounded[i] + offset);
-    auto * q = (int8_t *) tile.q + group * n * nc + c * together;
-    for (int i = 0; i < n; i += together) memcpy(q + i * nc, bytes + i, together);
+    if (shape.has_signs) {
+        split_signs<n>((int8_t *) tile.q + (group * n * nc + c * 4) * 2, 8 * nc, rounded);
+    } else {
+        const int offset = shape.is_offset ? 128 : 0;
+        alignas(64) int8_t bytes[n];
+        for (int i = 0; i < n; i++) bytes[i] = int8_t(rounded[i] + offset);
+        auto * q = (int8_t *) tile.q + group * n * nc + c * together;
+        for (int i = 0; i < n; i += together) memcpy(q + i * nc, bytes + i, together);
+    }
 
     constexpr int n_runs = n / run;
     auto * sums = (int16_t *) tile.sums + group * n_runs * nc;
@@ -51,15 +71,14 @@ template <int n> inline void copy_column(char * base, const float * in, int64_t 
 
 template <int together> void quantize_group(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc) {
     const Tile tile = shape.at(base, k, nc);
-    const int offset = shape.is_offset ? 128 : 0;
     for (int c = 0; c < nc; c++)  // pieces of columns are too short for the hardware's prefetcher
         for (int i = 0; i < shape.group; i += 16) __builtin_prefetch(columns[c] + group * shape.group + i);
     for (int c = 0; c < nc; c++) {
         const float * in = columns[c] + group * shape.group;
         if (shape.has_floats) copy_column<kSpan>(base, in, group, nc, c);
-        else if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, offset, in, group, nc, c);
-        else if (shape.run == 32) quantize_column<kBlock, 32, together>(tile, offset, in, group, nc, c);
-        else quantize_column<kBlock, 16, together>(tile, offset, in, group, nc, c);
+        else if (shape.group == kSpan) quantize_column<kSpan, kSpan, together>(tile, shape, in, group, nc, c);
+        else if (shape.run == 32) quantize_column<kBlock, 32, together>(tile, shape, in, group, nc, c);
+        else quantize_column<kBlock, 16, together>(tile, shape, in, group, nc, c);
     }
 }
 

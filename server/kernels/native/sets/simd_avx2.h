@@ -56,8 +56,8 @@ struct Avx2 {
     static Bytes lookup(Bytes nibbles, const int8_t * table16) {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) table16)), nibbles);
     }
-    // Products of bytes take one factor without a sign: the other gets it. Inverting activations in its place, which adds the
-    // negative weights' sizes once for all columns, was no faster on Zen 3.
+    // Products of bytes take one factor without a sign: the other gets it. IQ4_XS, whose weights must be
+    // looked up, is faster with activations as sizes and signs.
     static Signed signed_weights(Bytes w) { return { _mm256_abs_epi8(w), w }; }
     static Wide all_wide(int v) { return _mm256_set1_epi32(v); }
     static Wide dot_signed(Wide sums, Signed w, Bytes a) {
@@ -68,9 +68,28 @@ struct Avx2 {
     }
     static Floats floats_of_wide(Wide v) { return _mm256_cvtepi32_ps(v); }
 
+    // The bytes of the first half, each beside that of the second half.
+    static Bytes zipped(Bytes v) {
+        return _mm256_shuffle_epi8(_mm256_permute4x64_epi64(v, 0xd8),
+                                   _mm256_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    }
+    // -1 - v where the sign is -1, else v.
+    static Bytes inverted(Bytes v, Bytes signs) { return _mm256_xor_si256(v, signs); }
+    // Pairs of products of sizes up to 127 with any weights fit 16 bits.
+    static Part dot_sizes(Part sums, Bytes sizes, Bytes w, Scale scale) {
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(sizes, w), scale));
+        asm("" : "+x"(sums));
+        return sums;
+    }
+
     static Scale scale_u8(const uint8_t * p) {
         const __m256i both = _mm256_set1_epi64x(*(const int64_t *) p);
         return _mm256_shuffle_epi8(both, _mm256_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1));
+    }
+    static Scale scale_s8_twice(const int8_t * p) {
+        const __m256i both = _mm256_set1_epi64x(*(const int64_t *) p);
+        const __m256i high = _mm256_shuffle_epi8(both, _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7));
+        return _mm256_srai_epi16(high, 8);
     }
     static Floats scale_s8(const int8_t * p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *) p))); }
     // The first or second of pairs of signed bytes.

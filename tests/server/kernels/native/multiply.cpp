@@ -1,10 +1,11 @@
 // Multiplies matrices from standard input with the kernels of one instruction set, CORRAL_SET.
 //
 // A case is five int32 (ggml's type, k, rows, n, the bytes of a block), the matrix in ggml's blocks and n columns of k floats. Its answer
-// is the activations as the kernels see them (int8 [n][k], float [n][k / group]) and then, for each tile of the first
-// nc = 1 .. n columns, the products [nc][rows]. Links no part of ggml: it runs where only an emulator does.
+// is the activations as the kernels see them (int8 [n][k], float [n][k / group]) and then, for the first nc = 1 .. n columns,
+// cut into tiles as wide as the set's, the products [nc][rows]. Links no part of ggml: it runs where only an emulator does.
 #include "formats.h"
 #include "sets/sets.h"
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
@@ -27,6 +28,17 @@ std::vector<char> tile_of(const InstructionSet & set, const TileShape & shape, c
     return bytes;
 }
 
+// The bytes of the one column of a tile: sizes get their signs.
+std::vector<int8_t> column_of(const TileShape & shape, const int8_t * q, int64_t k) {
+    std::vector<int8_t> column(q, q + k);
+    if (shape.has_signs)
+        for (int64_t i = 0; i < k; i++) {
+            const int8_t * quad = q + i / 4 * 8 + i % 4;
+            column[size_t(i)] = quad[4] != 0 ? int8_t(-quad[0]) : quad[0];
+        }
+    return column;
+}
+
 }  // namespace
 
 int main() {
@@ -42,20 +54,25 @@ int main() {
         char * base = (char *) ((uintptr_t(panels.data()) + 63) & ~uintptr_t(63));
         f->repack(base, blocks.data(), k, rows, 0, panels_of(rows));
 
+        const TileShape shape = shape_for(set, *f);
+        const int widest = widest_tile(set, *f);
         std::vector<std::vector<char>> columns;
-        for (int64_t c = 0; c < n; c++) columns.push_back(tile_of(set, f->shape, x.data() + c * k, k, 1));
-        for (const auto & column : columns) write(f->shape.at(column.data(), k, 1).q, size_t(k));
-        for (const auto & column : columns) write(f->shape.at(column.data(), k, 1).d, size_t(k / f->shape.group));
+        for (int64_t c = 0; c < n; c++) columns.push_back(tile_of(set, shape, x.data() + c * k, k, 1));
+        for (const auto & column : columns) write(column_of(shape, shape.at(column.data(), k, 1).q, k).data(), size_t(k));
+        for (const auto & column : columns) write(shape.at(column.data(), k, 1).d, size_t(k / shape.group));
 
         for (int nc = 1; nc <= n; nc++) {
-            const auto bytes = tile_of(set, f->shape, x.data(), k, nc);
-            const Tile tile = f->shape.at(bytes.data(), k, nc);
             std::vector<float> out(size_t(nc * panels_of(rows) * kRows));
             const size_t stride = size_t(panels_of(rows)) * kRows;
-            for (int64_t p = 0; p < panels_of(rows); p++) {
-                const char * panel = base + p * (k / f->block) * int64_t(f->panel_block);
-                const char * d = base + scales_at(*f, k, rows) + p * (k / f->block) * 2 * kRows;
-                set.kernels[f - formats][nc](panel, d, k / f->block, tile, out.data() + p * kRows, stride);
+            for (int first = 0; first < nc; first += widest) {
+                const int width = std::min(widest, nc - first);
+                const auto bytes = tile_of(set, shape, x.data() + first * k, k, width);
+                const Tile tile = shape.at(bytes.data(), k, width);
+                for (int64_t p = 0; p < panels_of(rows); p++) {
+                    const char * panel = base + p * (k / f->block) * int64_t(f->panel_block);
+                    const char * d = base + scales_at(*f, k, rows) + p * (k / f->block) * 2 * kRows;
+                    set.kernels[f - formats][width](panel, d, k / f->block, tile, out.data() + size_t(first) * stride + size_t(p * kRows), stride);
+                }
             }
             for (int c = 0; c < nc; c++) write(out.data() + size_t(c) * stride, size_t(rows));
         }
