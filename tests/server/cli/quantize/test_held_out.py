@@ -123,7 +123,12 @@ def test_a_size_that_cannot_be_reached_is_refused_before_anything_is_made(
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "more", [["--type", "Q4_0"], ["--type", "Q4_0", "--dry-run"], ["--target-bpw", "7", "--probes", "1"]]
+    "more",
+    [
+        ["--type", "Q4_0"],
+        pytest.param(["--type", "Q4_0", "--dry-run"], marks=pytest.mark.thorough),
+        pytest.param(["--target-bpw", "7", "--probes", "1"], marks=pytest.mark.thorough),
+    ],
 )
 def test_no_weights_are_kept_for_a_text_behind_the_users_back(
     more: list[str],
