@@ -94,7 +94,8 @@ def options_for(
     """Return the candidates of each tensor whose type is to be chosen.
 
     `has_weights`: whether the importance of its columns is known; `spare_bytes`: the base's header will grow
-    by so many at most. Raises QuantizationError, with the least size, if no choice is as small as the target.
+    by so many at most. Raises QuantizationError, with a size that is enough, if no choice is as small as the
+    target.
     """
     least = 0
     for small in (False, True) if budget.bits_per_weight >= _SMALL_BITS else (True,):
@@ -102,9 +103,10 @@ def options_for(
             tensor.name: candidates(tensor.ne, has_weights=has_weights(tensor), small=small)
             for tensor in budget.free
         }
-        least = budget.fixed_bytes + spare_bytes + sum(some[0].n_bytes for some in options.values())
+        least = budget.fixed_bytes + sum(some[0].n_bytes for some in options.values())
         if least <= budget.target_bytes:
             return options
+    least += spare_bytes
     bits = (least - len(budget.base.header)) * 8 / budget.base.n_parameters
     can_be_less = not all(map(has_weights, budget.free))
     raise QuantizationError(

@@ -146,7 +146,8 @@ def require_reachable(
         return False
     will_know = will_know_importance(base.tensors, of_output=is_calibrated)
     knows = will_know if imatrix is None else knows_importance(imatrix)
-    options_for(budget(base), knows, spare_bytes=_SPARE_BYTES)
+    header_is_known = imatrix is not None and not is_calibrated
+    options_for(budget(base), knows, spare_bytes=0 if header_is_known else _SPARE_BYTES)
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -50,8 +51,10 @@ def product_seconds(threads: int, width: int, inner_width: int) -> float:
     DiskFull, StoreError for the place of temporary files; LlamaCppError.
     """
     tiny = small_model(width, inner_width)
-    with tempfile.TemporaryDirectory(prefix="corral-") as place:
-        with disk_errors("write a small model", Path(place).parent, "TMPDIR"):
+    writing = disk_errors("write a small model", Path(tempfile.gettempdir()), "TMPDIR")
+    with ExitStack() as stack:
+        with writing:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="corral-"))
             path = write_tiny_gguf(Path(place, "small.gguf"), tiny)
         with Model.load(path, use_mmap=False, use_extra_bufts=False) as model:
             return _seconds_of_window(model, threads) / (DEFAULT_N_CTX * operations_of(tiny))

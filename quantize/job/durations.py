@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
+from models.errors import StoreError
 from models.machine.host_memory import memory
 from quantize.calibration.check_time import CheckPace, CheckWindows, check_seconds
 from quantize.calibration.estimate import estimate_seconds
@@ -13,9 +15,12 @@ from quantize.kernels.compiler import KernelCompiler
 from quantize.moments.collect import working_bytes
 from quantize.moments.estimate import collecting_seconds, expected_inputs, sum_pace
 from quantize.moments.sampling import Sampling
+from quantize.moments.sums import sum_bytes
 from quantize.plan.plan import QuantizationPlan
 from quantize.plan.products import products_of
 from quantize.run.options import RunOptions
+
+logger = logging.getLogger("corral.quantize")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def estimate_durations(
     """Return how long a calibrated pass and what is around it take on this machine. Takes some seconds.
 
     `text`: of which moments are collected first; `windows`: of the held-out check, if it is made. Raises
-    QuantizationError: the kernels can't be compiled; DiskFull, StoreError, LlamaCppError.
+    QuantizationError: the kernels can't be compiled; LlamaCppError.
     """
     threads, calibration = run.n_threads, plan.calibration
     rounder = (
@@ -51,12 +56,18 @@ def estimate_durations(
     if not products or (text is None and windows is None):
         return Durations(rounding)
     widths = [product.ne[0] for product in products]
-    of_product = product_seconds(threads, products[0].ne[0], max(widths))
+    try:
+        of_product = product_seconds(threads, products[0].ne[0], max(widths))
+    except StoreError as error:  # a full TMPDIR keeps no files from being made
+        logger.warning("the times of collecting and of the check aren't told: %s", error.message)
+        return Durations(rounding)
     collecting, check = None, None
-    if text is not None:
+    inputs = [one.input for one in expected_inputs(products)]
+    if text is not None and inputs:
         budget = run.memory_bytes if run.memory_bytes is not None else memory().available_bytes // 2
-        room = budget - working_bytes([one.input for one in expected_inputs(products)], threads)
-        collecting = collecting_seconds(products, text, room, of_product, sum_pace(threads))
+        room = budget - working_bytes(inputs, threads)
+        if room >= max(sum_bytes(one, text) for one in inputs):  # else collecting will be refused
+            collecting = collecting_seconds(products, text, room, of_product, sum_pace(threads))
     if windows is not None:
         n_vocab = next((product.ne[1] for product in products if product.layer is None), 1)
         pace = CheckPace(of_product, comparison_seconds(n_vocab))

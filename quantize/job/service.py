@@ -321,7 +321,9 @@ class _Job:
             _warn_of_other_model(choice.calibration.origin, sixteen_bits)
         if check is None:
             return make()
-        if plan.files and self._check_bytes(plan) is not None:
+        if sixteen_bits is not None:
+            check.n_windows(sixteen_bits)
+        elif plan.files and self._check_bytes(plan) is not None:
             check.windows(plan)
         written = make()
         if sixteen_bits is None and self.resolved.streamed is None:  # this pass may have made it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from models.store.atomic_write import disk_errors
@@ -21,9 +21,10 @@ def vocabulary_file(plan: QuantizationPlan) -> Iterator[Path]:
 
     It has the architecture's name, as errors tell it. Raises DiskFull, StoreError.
     """
-    folder = Path(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix="corral-") as place:
-        path = Path(place, plan.architecture)
-        with disk_errors("write the vocabulary", folder, "TMPDIR"):
+    writing = disk_errors("write the vocabulary", Path(tempfile.gettempdir()), "TMPDIR")
+    with ExitStack() as stack:
+        with writing:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="corral-"))
+            path = Path(place, plan.architecture)
             path.write_bytes(encode_header(plan.files[0].metadata, ()))
         yield path

@@ -107,27 +107,30 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         watch = asyncio.create_task(disconnected(receive))
+        watch.add_done_callback(_drop_error)
         try:
-            self._writer.open(send)
-            if not self._writer.begun.done():
-                self._writer.write_comment()
-            await _first_of(self._events, self._writer.broken, watch)
-            if not watch.done():
-                last = self._last(record)
-                await self._writer.drained(watch)
-            if not watch.done():
-                await self._writer.close(last)
-            else:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if not await self._sent(send, watch, record):
                 record.outcome = "disconnected"
         finally:
-            if not watch.cancel():
-                watch.exception()
-            await end(self._events)
-            self._writer.abandon()
-            if self._encoder.usage is not None:
-                record.usage = self._encoder.usage
+            watch.cancel()
+            try:
+                await end(self._events)
+            finally:
+                self._writer.abandon()
+                if self._encoder.usage is not None:
+                    record.usage = self._encoder.usage
+
+    async def _sent(self, send: Send, watch: asyncio.Task[None], record: RequestRecord) -> bool:
+        """Send the body; return False if the client goes before its end, which ends `watch`."""
+        self._writer.open(send)
+        if not self._writer.begun.done():
+            self._writer.write_comment()
+        await _first_of(self._events, self._writer.broken, watch)
+        if watch.done():
+            return False
+        return await self._writer.close(self._last(record), watch)
 
     def _last(self, record: RequestRecord) -> bytes:
         """Return the last bytes: nothing comes any more. Raises what the server's `send` has raised."""
@@ -185,10 +188,10 @@ class StreamWriter:
             self._has_begun = True
             self.begun.set_result(None)
 
-    async def drained(self, gone: asyncio.Task[None] | None = None) -> None:
-        """Return when the client has made room for all that was written, or is gone."""
+    async def drained(self) -> None:
+        """Return when the client has made room for all that was written."""
         if self._sending is not None:
-            await (asyncio.wait([self._sending]) if gone is None else _first_of(self._sending, gone))
+            await asyncio.wait([self._sending])
 
     # --- the response ---
 
@@ -206,12 +209,27 @@ class StreamWriter:
         if self._sending is None:
             self._write(self._encoder.keep_alive())
 
-    async def close(self, last: bytes) -> None:
-        """Send `last`; the body ends with it. Everything else has left."""
+    async def close(self, last: bytes, gone: asyncio.Future[None]) -> bool:
+        """Send `last` after everything else, the body's end; return False if the client is `gone` first."""
         self._silence()
+        if self._sending is not None:
+            await _first_of(self._sending, gone)
+            if gone.done():
+                return False
         assert self._send is not None
         body = sse.escape_line_ends(last)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        sending = self._send({"type": "http.response.body", "body": body, "more_body": False})
+        if self._direct is not None:  # uvicorn's returns when the client goes
+            await sending
+            return True
+        closing = asyncio.ensure_future(sending)
+        try:
+            await _first_of(closing, gone)
+            if closing.done():
+                closing.result()
+            return closing.done()
+        finally:
+            closing.cancel()
 
     def abandon(self) -> None:
         """Drop what is kept, and the error of `send`: nobody reads any more."""
@@ -259,6 +277,12 @@ class StreamWriter:
 async def _first_of(*futures: asyncio.Future[None]) -> None:
     """Return when one of them is done."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _drop_error(task: asyncio.Task[None]) -> None:
+    """Take what a task has raised, which nobody awaits."""
+    if not task.cancelled():
+        task.exception()
 
 
 # --- the server ---------------------------------------------------------------------------------------------

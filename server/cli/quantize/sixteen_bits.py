@@ -44,6 +44,6 @@ def require_sixteen_bits(ref: ModelRef, *, is_streamed: bool) -> None:
     raise ConfigError(
         f"a text runs through the model's 16-bit file, which isn't here and takes {size(plan.output_bytes)} "
         f"of the disk, while --stream keeps no weights; make it first, streamed too: "
-        f"corral quantize {ref.name} --type {_TYPE} --stream; or give --calibrate a file that corral moments "
-        "has made elsewhere"
+        f"corral quantize {ref.with_type(None)} --type {_TYPE} --stream; or give --calibrate a file that "
+        "corral moments has made elsewhere"
     )

@@ -84,7 +84,7 @@ def test_a_size_that_no_choice_reaches_is_refused_before_anything_is_computed(tm
         least.append(int(re.findall(r"[\d,]{4,}", str(at.value))[0].replace(",", "")))
         assert reach(partial(Budget, least[-1]))
         with pytest.raises(QuantizationError, match="smallest"):
-            reach(partial(Budget, least[-1] - 1))
+            reach(partial(Budget, least[-1] - 2049))
     assert least[1] < least[0], "moments tell of the output matrix, too"
     (sixteen,) = quantize_reference(ref, ["F16"], store=store).files
     with collect_pico_moments(sixteen.path, tmp_path) as moments:
@@ -93,6 +93,11 @@ def test_a_size_that_no_choice_reaches_is_refused_before_anything_is_computed(tm
     plan = quantize_reference(ref, ["Q4_K_M"], store=store, options=options).plan
     assert plan is not None
     assert options_for(Budget(least[1], plan.files[0]), knows_importance(choice.imatrix))
+    with pytest.raises(QuantizationError, match="smallest") as at:
+        require_reachable(ref, store, partial(Budget, 1000), choice.imatrix)
+    exact = int(re.findall(r"[\d,]{4,}", str(at.value))[0].replace(",", ""))
+    assert exact < least[1], "with a matrix that is here, the header is known"
+    assert require_reachable(ref, store, partial(Budget, exact), choice.imatrix)
     search = TypeSearch(ref, tmp_path / "none", LINE * 80, "x", partial(Budget, 1000), tmp_path / "out")
     with pytest.raises(QuantizationError, match="smallest"):  # and not: there is no such file
         search_types(search, store)

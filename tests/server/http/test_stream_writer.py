@@ -187,6 +187,11 @@ async def test_an_error_of_the_servers_own_send_ends_the_request() -> None:
 # --- the writer by itself -----------------------------------------------------------------------------------
 
 
+def never() -> asyncio.Future[None]:
+    """Return the going of a client that stays."""
+    return asyncio.get_running_loop().create_future()
+
+
 class Sink:
     """A server's `send`: waits while `room` is clear; `broken` is raised after that."""
 
@@ -229,7 +234,7 @@ async def test_a_part_is_written_in_the_call_that_makes_it() -> None:
     for number, text in enumerate("abc"):
         stream.on_event(delta(text))
         assert len(sink.parts) == number + 1
-    await stream.close(b"z")
+    await stream.close(b"z", never())
     assert sink.parts[3:] == [b"z"]
     assert sink.ended
 
@@ -240,7 +245,7 @@ async def test_no_reader_of_lines_ends_one_within_an_event() -> None:
     stream = writer(sink, direct=True)
     stream.open(sink.send)
     stream.on_event(delta(text))
-    await stream.close('data: "\u2028"\n\n'.encode())
+    await stream.close('data: "\u2028"\n\n'.encode(), never())
     lines = b"".join(sink.parts).decode().splitlines()  # as httpx's iter_lines does
     first, last = (json.loads(line.removeprefix("data: ")) for line in lines if line)
     assert first["choices"][0]["text"] == text
@@ -281,10 +286,48 @@ async def test_what_is_made_while_it_waits_leaves_together_and_in_order(direct: 
     await asyncio.wait_for(drained, 5)
     assert sink.texts == ["a", "bc"]
     stream.on_event(delta("d"))
-    ending = asyncio.create_task(stream.close(b""))
+    ending = asyncio.create_task(stream.close(b"", never()))
     await asyncio.wait_for(ending, 5)
     assert sink.texts == ["a", "bc", "d"]
     assert sink.ended
+
+
+async def test_the_last_part_isnt_waited_for_when_the_client_goes() -> None:
+    sink = Sink()
+    stream = writer(sink, direct=False)
+    stream.open(sink.send)
+    sink.room.clear()
+    gone = never()
+    ending = asyncio.create_task(stream.close(b"z", gone))
+    await asyncio.sleep(0.01)
+    assert not ending.done()
+    gone.set_result(None)
+    assert not await asyncio.wait_for(ending, 5)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError("no more")])
+async def test_a_receive_that_fails_ends_the_stream_and_its_source(error: BaseException) -> None:
+    ended = asyncio.Event()
+
+    class Endless:
+        async def subscribe(self, listener: Any) -> None:
+            listener.on_event(delta("a"))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    async def receive() -> Message:
+        raise error
+
+    async def send(_: Message) -> None:
+        pass
+
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    encoder = ChunkEncoder(heading("text"), AnswerOptions())
+    response = await stream_writer.EventStream.begin(Endless(), encoder, scope, comment_s=60.0)
+    await asyncio.wait_for(response(scope, receive, send), 5)
+    assert ended.is_set()
 
 
 async def test_an_error_of_send_is_kept_for_the_response() -> None:
@@ -296,7 +339,7 @@ async def test_an_error_of_send_is_kept_for_the_response() -> None:
     with pytest.raises(OSError, match="gone"):
         await asyncio.wait_for(stream.broken, 5)
     with pytest.raises(OSError, match="gone"):
-        await stream.close(b"z")
+        await stream.close(b"z", never())
 
 
 async def test_a_failure_is_raised_to_whoever_brings_it() -> None:
