@@ -1,4 +1,4 @@
-"""One cluster for all tests of it: two hosts, Ray on both, the demo model in four types."""
+"""One cluster for all tests of a module: two hosts, Ray on both, the demo model in four types."""
 
 from __future__ import annotations
 
@@ -132,9 +132,9 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A cluster of two hosts, which lives as long as the tests."""
+    """A cluster of two hosts, for the tests of one module: another one's hosts have the same names."""
     require_hosts()
     folder = Path(f"/tmp/cc{os.getpid()}")  # noqa: S108 - paths of sockets have to be short
     try:

@@ -1,8 +1,9 @@
 """`choose`: the replica for a request: consistent hashing with bounded loads. Pure.
 
 Requests whose prompts begin alike have one key, and a key has a place on a ring on which each replica has
-many. It goes to the next replica from there that isn't loaded much more than the others are. So a replica
-gets what its prefix cache holds, one that comes or goes moves few keys, and no key overloads one.
+many. It goes to the next replica from there that is half empty, or isn't loaded much more than the others
+are. So a replica gets what its prefix cache holds, one that comes or goes moves few keys, and no key
+overloads one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import NamedTuple
 PLACES = 100
 """Each replica has so many places on the ring."""
 SPREAD = 1.5
-"""A replica gets at most so many times the mean of all loads by its key."""
+"""A replica that is half full gets at most so many times the mean of all loads by its key. One that isn't has
+room beside all that it computes, and another one would have to compute the prompt's beginning first.
+"""
 
 
 class Load(NamedTuple):
@@ -62,7 +65,7 @@ def choose(ring: Ring, key: str, loads: Mapping[str, Load]) -> str | None:
     if key:
         most = bound(loads)
         for name in ring.order(key):
-            if name in free and free[name].n < most:
+            if name in free and free[name].n < max(most, free[name].most // 2):
                 return name
     return min(free, key=lambda name: (free[name].n, name))
 
