@@ -42,7 +42,7 @@ def allocate(losses: Losses, budget_bytes: int) -> Allocation:
 
     Raises QuantizationError: even the smallest candidates don't fit.
     """
-    require_room(losses, budget_bytes)
+    _require_room(losses, budget_bytes)
     options = [(name, candidate, loss) for name, some in losses.items() for candidate, loss in some.items()]
     values = _solve(losses, options, budget_bytes)
     best: dict[str, Candidate] = {}
@@ -53,7 +53,7 @@ def allocate(losses: Losses, budget_bytes: int) -> Allocation:
     return Allocation(best, total, sum(candidate.n_bytes for candidate in best.values()))
 
 
-def require_room(candidates: Mapping[str, Iterable[Candidate]], budget_bytes: int) -> None:
+def _require_room(candidates: Mapping[str, Iterable[Candidate]], budget_bytes: int) -> None:
     """Raise QuantizationError if even the smallest candidates of all tensors don't fit."""
     least = sum(min(candidate.n_bytes for candidate in some) for some in candidates.values())
     if least > budget_bytes:
