@@ -29,14 +29,14 @@ _AVX2 = ("-mavx2", "-mfma", "-mf16c")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 X86_SETS: Mapping[str, tuple[str, ...]] = {
     "set_avx2.cpp": _AVX2,
-    "set_avx2_attention.cpp": _AVX2,
+    "set_avx2_floats.cpp": _AVX2,
     "set_avx_vnni.cpp": (*_AVX2, "-mavxvnni"),
     "set_avx512.cpp": _AVX512,
-    "set_avx512_attention.cpp": _AVX512,
+    "set_avx512_floats.cpp": _AVX512,
     "set_amx.cpp": (*_AVX512, "-mamx-tile", "-mamx-int8"),
 }
 ARM_SETS: Mapping[str, tuple[str, ...]] = {
-    "set_neon_attention.cpp": (),
+    "set_neon_floats.cpp": (),
     "set_neon_dotprod.cpp": ("-march=armv8.2-a+dotprod",),
     "set_neon_i8mm.cpp": ("-march=armv8.2-a+dotprod+i8mm",),
 }

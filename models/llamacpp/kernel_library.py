@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,17 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "corral_multiply_experts": (
         ctypes.c_double,
         [*[ctypes.c_int] * 2, *[ctypes.c_int64] * 6, *[ctypes.c_void_p] * 4, *[ctypes.c_int] * 2],
+    ),
+    "corral_has_gelu": (ctypes.c_bool, []),
+    "corral_use_gelu": (None, [ctypes.c_bool]),
+    "corral_gelu": (
+        ctypes.c_double,
+        [
+            *[ctypes.c_int64] * 2,
+            *[ctypes.c_void_p] * 2,
+            *[ctypes.c_bool] * 2,
+            *(ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
+        ],
     ),
     **kernel_attention.SIGNATURES,
 }
@@ -241,6 +252,40 @@ class KernelLibrary:
         native = attention.native()
         seconds = self._handle.corral_attend(ctypes.byref(native), out.ctypes.data, n_threads, 0)
         self.use_attention(is_used=False)
+        return None if seconds < 0 else out
+
+    def has_gelu(self) -> bool:
+        """Return True if this CPU has kernels for GELU."""
+        return bool(self._handle.corral_has_gelu())
+
+    def use_gelu(self, *, is_used: bool) -> None:
+        """Take GELU from ggml, or leave it. At first it is left; not while a model computes."""
+        self._handle.corral_use_gelu(is_used)
+
+    def gelu(
+        self,
+        x: npt.NDArray[np.float32],
+        gate: npt.NDArray[np.float32] | None = None,
+        *,
+        is_ours: bool,
+        halves: Literal["none", "gate last", "gate first"] = "none",
+        n_threads: int = 1,
+    ) -> npt.NDArray[np.float32] | None:
+        """Return GELU of `x` [rows, n], times `gate`, by the kernels or by ggml's own.
+
+        With halves a row of `x` has its gate as well, and there is no other. None: ggml couldn't do it.
+        GELU is left to ggml afterwards.
+        """
+        rows, width = x.shape
+        n = width if halves == "none" else width // 2
+        x = np.ascontiguousarray(x)
+        gate = None if gate is None else np.ascontiguousarray(gate)
+        out = np.full((rows, n), np.nan, np.float32)
+        pointers = (x.ctypes.data, None if gate is None else gate.ctypes.data)
+        forms = (halves != "none", halves == "gate first")
+        self.use_gelu(is_used=is_ours)
+        seconds = self._handle.corral_gelu(n, rows, *pointers, *forms, out.ctypes.data, n_threads, 0)
+        self.use_gelu(is_used=False)
         return None if seconds < 0 else out
 
 

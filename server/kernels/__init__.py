@@ -7,6 +7,7 @@ check.py            The check of one format's kernels against ggml's own, on ran
                     milliseconds.
 doctor.py           The kernels' part of `corral doctor`: they are opened and checked in a child process.
 front.py            `Kernels`: the kernels of this process after all checks, or the reason why there are none.
+gelu_check.py       The check of GELU's kernels against ggml's own: a millisecond.
 outlook.py          `expects_panels`: tells, without loading llama.cpp, if a worker will use our kernels for a
                     model.
 samples.py          Random weights in ggml's blocks that have every bit pattern of scales and weights, and

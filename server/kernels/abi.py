@@ -34,6 +34,10 @@ LAYOUTS: Mapping[str, int] = {
     "GGML_OP_MUL_MAT": 29,
     "GGML_OP_MUL_MAT_ID": 30,
     "GGML_OP_FLASH_ATTN_EXT": 74,
+    "GGML_OP_UNARY": 91,
+    "GGML_OP_GLU": 100,
+    "GGML_UNARY_OP_GELU": 8,
+    "GGML_GLU_OP_GEGLU": 1,
 }
 """The layouts of the pinned llama.cpp. A library with others would read ggml's structs wrongly."""
 

@@ -30,6 +30,7 @@ class KernelFacts:
     reason: str
     fix: str
     has_attention: bool = False
+    has_gelu: bool = False
 
 
 def check(command: Sequence[str] | None = None, timeout_s: float = TIMEOUT_S) -> Check:
@@ -60,6 +61,7 @@ def judge(facts: KernelFacts) -> Check:
         return warning(NAME, fact, facts.fix) if facts.fix else ok(NAME, fact)
     fact = f"Corral's for {facts.set_name}, checked against ggml's: {', '.join(facts.types)}"
     fact += ", attention" if facts.has_attention else ""
+    fact += ", GELU" if facts.has_gelu else ""
     fact = "; ".join((fact, *facts.faults, *facts.losses))
     return warning(NAME, fact, facts.fix) if facts.faults else ok(NAME, fact)
 
@@ -69,6 +71,7 @@ def _parse(answer: Mapping[str, Any]) -> KernelFacts:
         set_name=str(answer["set_name"]),
         types=tuple(map(str, answer["types"])),
         has_attention=bool(answer["has_attention"]),
+        has_gelu=bool(answer["has_gelu"]),
         faults=tuple(map(str, answer["faults"])),
         losses=tuple(map(str, answer["losses"])),
         reason=str(answer["reason"]),
@@ -92,6 +95,7 @@ def main() -> int:
         "set_name": kernels.set_name,
         "types": kernels.type_names,
         "has_attention": kernels.has_attention,
+        "has_gelu": kernels.has_gelu,
         "faults": kernels.faults,
         "losses": kernels.losses,
         "reason": kernels.reason,

@@ -17,6 +17,7 @@ from server.kernels import timing
 from server.kernels.abi import mismatch
 from server.kernels.attention_check import find_attention_fault
 from server.kernels.check import describe_fault, find_fault
+from server.kernels.gelu_check import find_gelu_fault
 from server.kernels.outlook import LIBRARY_VARIABLE, SET_VARIABLE
 from server.kernels.timing import AMX_SET
 
@@ -39,6 +40,8 @@ class Kernels:
     """ggml's numbers of the types whose kernels passed."""
     has_attention: bool = False
     """Attention is computed by ours, too."""
+    has_gelu: bool = False
+    """And GELU."""
     faults: tuple[str, ...] = ()
     """Lines about the types whose kernels failed."""
     losses: tuple[str, ...] = ()
@@ -126,26 +129,27 @@ def _checked(
             losses.append(describe_fault(one, loss))
         else:
             types.append(one)
-    has_attention = library.has_attention()
-    if has_attention:
-        attention_fault = find_attention_fault(library)
-        has_attention = attention_fault is None
-        if attention_fault is not None:
-            faults.append(f"attention is left to llama.cpp: {attention_fault}")
+    attention_fault = find_attention_fault(library) if library.has_attention() else None
+    gelu_fault = find_gelu_fault(library) if library.has_gelu() else None
+    for name, operation_fault in (("attention", attention_fault), ("GELU", gelu_fault)):
+        if operation_fault is not None:
+            faults.append(f"{name} is left to llama.cpp: {operation_fault}")
     fix = COMPILER_FIX if faults else ""
     if not types:
         reason = "; ".join((*faults, *losses)) or f"the instruction set {set_name} has none"
         return Kernels(reason=reason, fix=fix)
-    library.use_attention(is_used=has_attention)
-    return Kernels(
+    kernels = Kernels(
         library=library,
         set_name=set_name,
         types=tuple(types),
-        has_attention=has_attention,
+        has_attention=library.has_attention() and attention_fault is None,
+        has_gelu=library.has_gelu() and gelu_fault is None,
         faults=tuple(faults),
         losses=tuple(losses),
         fix=fix,
     )
+    _take(kernels, is_used=True)
+    return kernels
 
 
 _lock = threading.Lock()
@@ -161,14 +165,14 @@ def kernels_of_process() -> Kernels:
 
 
 def leave_to_llama_cpp() -> None:
-    """Load no more weights into panels, if this process ever did, and leave attention."""
+    """Load no more weights into panels, if this process ever did, and leave attention and GELU."""
     with _lock:
         for kernels in _opened:
             _take(kernels, is_used=False)
 
 
 def take_again(kernels: Kernels) -> None:
-    """Load weights into panels again, and take attention."""
+    """Load weights into panels again, and take attention and GELU."""
     _take(kernels, is_used=True)
 
 
@@ -177,3 +181,4 @@ def _take(kernels: Kernels, *, is_used: bool) -> None:
         for one in kernels.types:
             kernels.library.use(one, is_used=is_used)
         kernels.library.use_attention(is_used=is_used and kernels.has_attention)
+        kernels.library.use_gelu(is_used=is_used and kernels.has_gelu)

@@ -29,6 +29,10 @@ const corral_layout layouts[] = {
     { "GGML_OP_MUL_MAT", GGML_OP_MUL_MAT },
     { "GGML_OP_MUL_MAT_ID", GGML_OP_MUL_MAT_ID },
     { "GGML_OP_FLASH_ATTN_EXT", GGML_OP_FLASH_ATTN_EXT },
+    { "GGML_OP_UNARY", GGML_OP_UNARY },
+    { "GGML_OP_GLU", GGML_OP_GLU },
+    { "GGML_UNARY_OP_GELU", GGML_UNARY_OP_GELU },
+    { "GGML_GLU_OP_GEGLU", GGML_GLU_OP_GEGLU },
     { nullptr, 0 },
 };
 

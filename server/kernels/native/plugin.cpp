@@ -9,6 +9,7 @@
 #include "attention/attention_op.h"
 #include "file_pages.h"
 #include "formats.h"
+#include "gelu/gelu.h"
 #include "plugin.h"
 #include <algorithm>
 #include <atomic>
@@ -278,6 +279,18 @@ class AttentionTraits final : public ggml::cpu::tensor_traits {
     }
 };
 
+class GeluTraits final : public ggml::cpu::tensor_traits {
+  public:
+    bool work_size(int, const ggml_tensor *, size_t & size) override {
+        size = 0;
+        return true;
+    }
+    bool compute_forward(ggml_compute_params * params, ggml_tensor * op) override {
+        compute_gelu(*params, op);
+        return true;
+    }
+};
+
 class Extra final : public ggml::cpu::extra_buffer_type {
   public:
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
@@ -290,7 +303,9 @@ class Extra final : public ggml::cpu::extra_buffer_type {
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
         static Traits traits;
         static AttentionTraits attention;
+        static GeluTraits gelu;
         if (takes_attention(op)) return &attention;  // wherever its tensors lie: ggml asks for every operation
+        if (takes_gelu(op)) return &gelu;
         return (op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID) && is_ours(op->src[0]) ? &traits : nullptr;
     }
 };

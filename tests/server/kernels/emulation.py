@@ -58,13 +58,13 @@ EMULATIONS: Mapping[str, Emulation] = {
     "neon-i8mm": Emulation("set_neon_i8mm.cpp", "aarch64"),
 }
 ATTENTIONS: Mapping[str, Emulation] = {
-    "attention_avx2": Emulation("set_avx2_attention.cpp"),
+    "attention_avx2": Emulation("set_avx2_floats.cpp"),
     "attention_avx512": Emulation(
-        "set_avx512_attention.cpp", headers=("emulated_avx512.h",), compiled_as="set_avx2.cpp"
+        "set_avx512_floats.cpp", headers=("emulated_avx512.h",), compiled_as="set_avx2.cpp"
     ),
-    "attention_neon": Emulation("set_neon_attention.cpp", "aarch64"),
+    "attention_neon": Emulation("set_neon_floats.cpp", "aarch64"),
 }
-"""Sets of attention kernels by their symbols."""
+"""Sets of attention kernels by their symbols. GELU's are in the same units."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,17 @@ class Program:
         together, alone = np.frombuffer(done.stdout, np.float32).reshape(2, n_tokens, tried.dv)
         return together, alone
 
+    def gelu(
+        self, x: npt.NDArray[np.float32], gate: npt.NDArray[np.float32] | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return GELU of the values, times their gates: all together, and each alone."""
+        header = struct.pack("<2i", len(x), gate is not None)
+        values = x.tobytes() + (b"" if gate is None else gate.tobytes())
+        done = subprocess.run(self.command, input=header + values, capture_output=True, check=False)
+        assert done.returncode == 0, (self.command, done.returncode, done.stderr.decode())
+        together, alone = np.frombuffer(done.stdout, np.float32).reshape(2, -1)
+        return together, alone
+
 
 class Workshop:
     """Compiles each program once, into one folder."""
@@ -159,10 +170,17 @@ class Workshop:
 
     def attention(self, name: str) -> Program:
         """Return the program that attends with the kernels `name`."""
+        return self._of_floats(name, "attend.cpp", f"-DCORRAL_ATTENTION={name}")
+
+    def gelu(self, name: str) -> Program:
+        """Return the program that computes GELU with the kernels beside those of attention `name`."""
+        return self._of_floats(name, "gelu.cpp", f"-DCORRAL_GELU={name.replace('attention', 'gelu')}")
+
+    def _of_floats(self, name: str, program: str, symbol: str) -> Program:
         emulation = ATTENTIONS[name]
         flags = self._unit_flags(emulation, ("-O1",))
         unit = self._object(NATIVE / "sets" / emulation.unit, emulation.machine, flags)
-        main = self._object(PROGRAMS / "attend.cpp", emulation.machine, (f"-DCORRAL_ATTENTION={name}",))
+        main = self._object(PROGRAMS / program, emulation.machine, (symbol,))
         return self._linked((main, unit), emulation.machine)
 
     def shared_functions(self, name: str) -> list[str]:

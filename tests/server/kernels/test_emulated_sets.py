@@ -15,6 +15,7 @@ from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size, type_
 from scripts.sources import unpack_sources
 from server.kernels.attention_check import KV_TYPES, exact_attention, random_attention, relative_error
 from server.kernels.check import ROUNDING as ATTENTION_ROUNDING
+from server.kernels.gelu_check import exact_gelu, sample_values
 from server.kernels.samples import SCALES_AT, random_columns, random_weights
 from tests.server.kernels.emulation import ATTENTIONS, EMULATIONS, Products, Workshop
 
@@ -134,6 +135,20 @@ def test_a_value_that_is_no_number_spoils_the_rows_that_see_it(workshop: Worksho
     assert np.array_equal(np.isinf(together[:, 5]), sees)
     assert 0 < sees.sum() < 20
     assert np.isfinite(np.delete(together, 5, axis=1)).all()
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_gelu_is_exact_wherever_a_value_stands(workshop: Workshop, name: str) -> None:
+    program = workshop.gelu(name)
+    x = np.concatenate([sample_values((1, 133))[0], np.float32([0.0, -0.0, 3e38, -3e38, np.inf, -np.inf])])
+    for gate in (None, np.cos(np.arange(len(x))).astype(np.float32)):
+        together, alone = program.gelu(x, gate)
+        assert np.array_equal(together, alone)
+        exact = exact_gelu(x[:-2]) * (1.0 if gate is None else gate[:-2].astype(np.float64))
+        np.testing.assert_allclose(together[:-2], exact, rtol=1e-5, atol=1e-20)
+        assert together[-1] == 0.0
+    spoiled = program.gelu(np.float32([1.0, np.nan, 2.0]), None)[0]
+    assert np.array_equal(np.isnan(spoiled), [False, True, False])
 
 
 @pytest.mark.thorough
