@@ -182,16 +182,16 @@ class Supervisor:
         def lease(died: WorkerDied | None) -> AbstractAsyncContextManager[WorkerProcess]:
             if died is not None and self._stopping:
                 raise died
-            entry = self._host(name).entry
-            meter.assign(entry.name, entry.type)
-            return self._lease_for(name, request)
+            host = self._host(name)
+            meter.assign(host.entry.name, host.entry.type)
+            return self._lease_for(host, request)
 
         return RequestHandle(request, lease, meter)
 
     def relay(self, name: str, request: Work) -> RequestHandle:
         """Return a request's events for another server, which counts it and has it go on after a death."""
         request = self._with_adapters(name, request)
-        return RequestHandle(request, lambda _: self._lease_for(name, request), max_workers=1)
+        return RequestHandle(request, lambda _: self._lease_for(self._host(name), request), max_workers=1)
 
     async def ask(
         self,
@@ -200,7 +200,7 @@ class Supervisor:
         reply_type: type[R],
         on_part: Callable[[R], None] | None = None,
     ) -> R:
-        async with self._lease(name) as worker:
+        async with self._host(name).lease() as worker:
             call = msgspec.structs.replace(question, id=self._call_id())
             return await worker.call(call, reply_type, on_part)
 
@@ -242,15 +242,12 @@ class Supervisor:
     # --- workers ---
 
     @asynccontextmanager
-    async def _lease(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[WorkerProcess]:
-        """Have a ready worker of the model. Raises ModelNotFound, and what `HostedModel.worker` raises."""
-        async with self._host(name).lease(keep_alive_s) as worker:
-            yield worker
+    async def _lease_for(self, host: HostedModel, request: Work) -> AsyncIterator[WorkerProcess]:
+        """Have a ready worker, and let others know that the request runs in it.
 
-    @asynccontextmanager
-    async def _lease_for(self, name: str, request: Work) -> AsyncIterator[WorkerProcess]:
-        """Have a ready worker, and let others know that the request runs in it."""
-        async with self._lease(name, request.keep_alive_s) as worker:
+        Raises what `HostedModel.worker` raises.
+        """
+        async with host.lease(request.keep_alive_s) as worker:
             with self._share.running(worker, request):
                 yield worker
 
