@@ -30,6 +30,9 @@ from server.loadtest.prompts import words
 SHOWN_PART = 4
 """The content of an answer without thoughts is its last letters: one in so many."""
 
+INSTRUCTION_WORDS = 600
+"""The words of a system message that chats have in common, as an agent's."""
+
 Messages = list[dict[str, str]]
 Talk = Generator[Messages | None, str, None]
 """The chats that a transcript has answered, one after the other; None restarts the server. It is sent the
@@ -104,6 +107,15 @@ def two_chats(questions: Questions, n_turns: int) -> Talk:
         chats[turn % 2] = [*chat, shown((yield chat))]
 
 
+def new_chats(questions: Questions, n_turns: int) -> Talk:
+    """Begin a chat for each second question, all of them with the same instructions."""
+    instructions = {"role": "system", "content": words(INSTRUCTION_WORDS, questions.rng)}
+    for _ in range(n_turns // 2):
+        chat = [instructions, questions.next()]
+        chat = [*chat, shown((yield chat)), questions.next()]
+        yield chat
+
+
 def restart(questions: Questions, n_turns: int) -> Talk:
     """Restart the server in the middle."""
     chat: Messages = []
@@ -115,7 +127,7 @@ def restart(questions: Questions, n_turns: int) -> Talk:
 
 
 TRANSCRIPTS: dict[str, Callable[[Questions, int], Talk]] = {
-    talk.__name__: talk for talk in (plain, late, edit, regenerate, branch, two_chats, restart)
+    talk.__name__: talk for talk in (plain, late, edit, regenerate, branch, two_chats, new_chats, restart)
 }
 
 

@@ -29,7 +29,15 @@ def test_each_chat_ends_with_a_question(name: str) -> None:
     chats = [chat for chat in asked(name) if chat is not None]
     assert len(chats) == N_TURNS
     for chat in chats:
-        assert [message["role"] for message in chat] == ["user", "assistant"] * (len(chat) // 2) + ["user"]
+        roles = [message["role"] for message in chat if message["role"] != "system"]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+def test_new_chats_have_their_instructions_alone_in_common() -> None:
+    chats = [chat for chat in asked("new_chats") if chat is not None]
+    assert len({tuple(chat[0].items()) for chat in chats}) == 1
+    assert [len(chat) for chat in chats] == [2, 4] * (N_TURNS // 2)
+    assert len({chat[1]["content"] for chat in chats}) == N_TURNS // 2
 
 
 def test_answers_come_back_without_most_of_them() -> None:
