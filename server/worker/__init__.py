@@ -4,6 +4,7 @@ __main__.py         `python -m server.worker --fd N`: one model's process, start
 adapter_set.py      `AdapterSet`: the LoRA adapters that one worker has loaded, by id, and the requests that
                     need them.
 channel.py          A worker's blocking end of the socket to the API process.
+chat_borders.py     The borders of prompts: the places where later ones are likely to leave them.
 guides.py           `AnswerGuides`: the grammar and the parts of answers, made of tools, constraint and
                     thoughts.
 inbox.py            `Inbox`: the thread that reads the socket, and hands each message to the engine or to a

@@ -30,6 +30,7 @@ from server.ipc.messages import (
 )
 from server.ipc.parts import MAX_ANSWER_CHARS, MAX_ANSWER_TOKENS
 from server.ipc.prompts import ChatPrompt, InfillPrompt, MixedPrompt, TextPrompt
+from server.worker.chat_borders import ChatBorders, of_prompt
 from server.worker.guides import AnswerGuides
 from server.worker.images.reader import ImageReader, ReadImage, SeenImages, shifted
 from server.worker.infill import InfillPrompts
@@ -42,9 +43,6 @@ from server.worker.shortened_chat import shortened
 
 SHOWN_IMAGE = "<__media__>"
 """An image in a prompt that is shown as text, as llama-server has it."""
-
-PROMPT_END = 4
-"""A prompt that isn't a chat's has its border so many tokens before its end."""
 
 
 class Preparation(Protocol):
@@ -83,8 +81,8 @@ class PromptReader:
     ) -> None:
         """`sampling`: the parameters that requests leave open. A prompt of more than `n_ctx` tokens is
         refused. `reasoning` and `context_shift` are for requests that don't say. `preparation`: the last
-        step of `read`; None leaves requests as they are. `finds_borders`: the engine wants to know where in
-        a prompt the last turn ends. `images`: prepares images; None: the model sees none."""
+        step of `read`; None leaves requests as they are. `finds_borders`: the engine wants to know where
+        later prompts may leave one. `images`: prepares images; None: the model sees none."""
         self._vocab = vocab
         self._renderer = renderer
         self._sampling = dict(sampling or {})
@@ -93,7 +91,7 @@ class PromptReader:
         self._thinking = Thinking(enabled={"auto": None, "on": True, "off": False}[reasoning])
         self._shifts = context_shift
         self._preparation = preparation
-        self._finds_borders = finds_borders
+        self._borders = ChatBorders(vocab, self._render) if finds_borders else None
         self.images = images
         """It prepares images; None: the model sees none."""
         self._guides = AnswerGuides(vocab)
@@ -126,8 +124,7 @@ class PromptReader:
             prompt = self._wished(prompt)
             message = msgspec.structs.replace(message, prompt=prompt)
             chat = self._chat(message, prompt, images)
-            border = self._end_of_turns(prompt, chat.rendered, chat.tokens) if self._finds_borders else None
-            return self._request(message, chat.tokens, chat.rendered, chat=chat, border=border)
+            return self._request(message, chat.tokens, chat.rendered, chat=chat)
         if isinstance(prompt, InfillPrompt):
             infill = self._infill.tokens(prompt, message.params.max_tokens)
             return replace(self._request(message, infill.tokens, None), n_left_out=infill.n_left_out)
@@ -210,20 +207,6 @@ class PromptReader:
                     raise self._too_long(message, n_tokens, at_least=True)
                 raise too_long_error(self._n_ctx, n_tokens, 0, "messages", at_least=True)
             yield read
-
-    def _end_of_turns(self, prompt: ChatPrompt, rendered: RenderedPrompt, tokens: list[int]) -> int | None:
-        """Return the number of tokens before the opening of the answer; None: it isn't known.
-
-        The next turn's prompt has them all, whatever its template makes of the answer.
-        """
-        try:
-            turns = self._render(msgspec.structs.replace(prompt, add_generation_prompt=False)).text
-        except RequestError:
-            return None  # the template wants an answer to follow
-        if turns == rendered.text or not rendered.text.startswith(turns):
-            return None
-        opening = self._vocab.tokenize(rendered.text[len(turns) :], add_special=False, parse_special=True)
-        return len(tokens) - len(opening) if tokens[len(tokens) - len(opening) :] == opening else None
 
     def _shown(
         self, prompt: ChatPrompt, seen: SeenImages | None = None
@@ -338,7 +321,6 @@ class PromptReader:
         text: str = "",
         *,
         chat: _Chat | None = None,
-        border: int | None = None,
     ) -> EngineRequest:
         images = () if chat is None else chat.images
         extra_stops = rendered.stops if rendered else ()
@@ -357,7 +339,7 @@ class PromptReader:
                 token: name for token, name in stop_tokens.items() if token not in answer.spelled_tokens
             },
             cache_prompt=message.cache_prompt,
-            borders=_borders(border, len(tokens)) if self._finds_borders else (),
+            borders=self._borders_of(message, tokens, rendered),
             timeout_s=message.timeout_s,
             return_tokens=message.return_tokens,
             echo_text=(rendered.begun if rendered else text) if message.echo else "",
@@ -385,6 +367,15 @@ class PromptReader:
         if self._preparation is not None:
             request = self._preparation.prepare(request)
         return request if message.resumption is None else resumed(request, message.resumption)
+
+    def _borders_of(
+        self, message: Generate, tokens: list[int], rendered: RenderedPrompt | None
+    ) -> tuple[int, ...]:
+        if self._borders is None:
+            return ()
+        if isinstance(message.prompt, ChatPrompt) and rendered is not None:
+            return self._borders.of(message.prompt, rendered, tokens)
+        return of_prompt(len(tokens))
 
     def _with_bias(self, message: Generate, params: SamplingParams) -> SamplingParams:
         """Return the parameters with the biases of texts, each on all of the text's tokens."""
@@ -421,15 +412,6 @@ class PromptReader:
             return {}
         named = "\0".join(stops)
         return {token: name for token, name in self._hidden_tokens.items() if name in named}
-
-
-def _borders(end_of_turns: int | None, n_prompt: int) -> tuple[int, ...]:
-    """Return where a later prompt is likely to leave this one: where its turns end, or else before its end.
-
-    The last tokens may become others with what follows them.
-    """
-    border = n_prompt - PROMPT_END if end_of_turns is None else end_of_turns
-    return (border,) if 0 < border < n_prompt else ()
 
 
 def _check_answer(n: int, limit: int, what: str, param: str) -> None:

@@ -152,6 +152,32 @@ def test_a_chats_border_is_before_the_opening_of_its_answer(vocab: Vocab) -> Non
     assert following.borders[0] > border
 
 
+def test_instructions_have_a_border_that_other_questions_share(vocab: Vocab) -> None:
+    renderer = ChatRenderer(CHAT_TEMPLATE, "<s>", "</s>", "tiny", {})
+    reader = PromptReader(vocab, renderer, n_ctx=N_CTX, finds_borders=True)
+    system = {"role": "system", "content": "the cat sat on the mat and the dog"}
+
+    def request(*messages: dict[str, str]) -> EngineRequest:
+        return reader.read(Generate(id="r", prompt=ChatPrompt(list(messages)), params=SamplingParams()))
+
+    def ask(question: str) -> dict[str, str]:
+        return {"role": "user", "content": question}
+
+    first = request(system, ask("hello"))
+    assert len(first.borders) == 2
+    border = first.borders[0]
+    begun = vocab.tokenize(f"system: {system['content']}</s>", add_special=True, parse_special=True)
+    assert border >= len(begun)
+    for question in ("1", "2", "hello there", "the cat", "\nmat"):
+        other = request(system, ask(question))
+        assert abs(other.borders[0] - border) <= 1, question
+        assert list(other.prompt_tokens[:border]) == list(first.prompt_tokens[:border])
+    later = request(system, ask("hello"), {"role": "assistant", "content": "sat"}, ask("mat"))
+    assert len(later.borders) == 1
+    assert len(request(ask("hello")).borders) == 1
+    assert len(request(system, ask("")).borders) == 1
+
+
 def test_other_prompts_have_a_border_before_their_end_where_borders_are_wanted(vocab: Vocab) -> None:
     renderer = reader_of(vocab)._renderer
     message = Generate(id="r", prompt=TextPrompt("hello the cat sat on the mat"), params=SamplingParams())
