@@ -213,6 +213,7 @@ def test_experts_that_stay_on_the_cpu_are_in_panels_all_the_same(
         ({}, "Q4_K", True, True),
         ({}, "Q4_K", False, False),
         ({}, "MXFP4", True, False),
+        ({}, "NVFP4", True, False),
         ({"kernels": "on"}, "MXFP4", False, True),
         ({"kernels": "off"}, "Q4_K", True, False),
     ],
