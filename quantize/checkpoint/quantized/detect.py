@@ -21,6 +21,7 @@ from quantize.checkpoint.quantized.dequantize import DequantizedSource, Layer
 from quantize.checkpoint.quantized.fp8 import fp8_layers
 from quantize.checkpoint.quantized.gptq import gptq_layers
 from quantize.checkpoint.quantized.hqq import hqq_layers
+from quantize.checkpoint.quantized.marlin import is_marlin
 from quantize.checkpoint.quantized.mxfp4 import BLOCKS, mxfp4_layers
 from quantize.checkpoint.quantized.nvfp4 import NVFP4_FORMAT, nvfp4_layers
 from quantize.checkpoint.quantized.settings import FILES, find_settings
@@ -74,6 +75,7 @@ _RECOGNISED: Final = (
     "fbgemm-fp8",
     "gptq-marlin",
     "awq-marlin",
+    "marlin",
     "auto-round",
     "autoround",
     "intel/auto-round",
@@ -137,7 +139,7 @@ def _sign(entries: Mapping[str, TensorEntry], unused: list[str]) -> str | None:
         if name in left_out:
             continue
         is_packed = name.endswith(".weight") and entry.dtype.name in _BYTES
-        if is_packed or entry.dtype.name in FLOAT8 or name.endswith(_SIGNS):
+        if is_packed or entry.dtype.name in FLOAT8 or name.endswith(_SIGNS) or is_marlin(entries, name):
             return name
     return None
 
@@ -170,6 +172,8 @@ def _with_packing(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
     """Return the quantized layers."""
     entries, method = raw.entries, settings["quant_method"]
+    if method == "marlin":
+        return list(gptq_layers(raw, {"bits": 4, "checkpoint_format": "marlin", **settings}))
     if method in ("gptq", "gptq-marlin"):
         return list(gptq_layers(raw, settings))
     if method in ("awq", "awq-marlin"):
