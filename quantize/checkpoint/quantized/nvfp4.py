@@ -106,10 +106,6 @@ def nvfp4_layers(entries: Mapping[str, TensorEntry]) -> list[NVFP4Layer]:
         elif name.endswith(".weight_packed"):
             weight = name.removesuffix("_packed")
             layers.append(_layer(entries, weight, name, "weight_global_scale", is_divisor=True))
-        elif name.endswith(".pre_quant_scale"):
-            raise CheckpointError(
-                f"the checkpoint has {name}, scales of inputs that weights don't hold; give the 16-bit model"
-            )
     return layers
 
 

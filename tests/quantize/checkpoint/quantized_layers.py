@@ -415,3 +415,32 @@ def nvfp4(n_out: int, n_in: int, *, is_divisor: bool, seed: int = 0) -> Quantize
         names[1]: one if is_divisor else one[0],
     }
     return Quantized(tensors, weight)
+
+
+def modelopt_int4(
+    n_out: int, n_in: int, *, group_size: int, second_scale: bool = False, seed: int = 0
+) -> Quantized:
+    """Two outputs to a byte, in two's complement. The second scale of W4A8 isn't the weights'."""
+    random = np.random.default_rng(seed)
+    q = random.integers(-8, 8, (n_out, n_in))
+    scales = random_scales(random, (n_out, n_in // group_size))
+    packed = [[(q[o, i] & 15) | (q[o + 1, i] & 15) << 4 for i in range(n_in)] for o in range(0, n_out, 2)]
+    weight = np.empty((n_out, n_in), np.float32)
+    for o in range(n_out):
+        for i in range(n_in):
+            weight[o, i] = np.float32(q[o, i]) * np.float32(scales[o, i // group_size])
+    tensors: Tensors = {"weight": np.array(packed, np.uint8), "weight_scale": scales}
+    if second_scale:
+        tensors["weight_scale_2"] = np.array(0.25, np.float32)
+    return Quantized(tensors, weight)
+
+
+def smoothed(layer: Quantized, *, axes: int = 1, seed: int = 9) -> Quantized:
+    """Return the layer with scales of its inputs, which the weight has to take over."""
+    n_in = layer.weight.shape[1]
+    scale = random_scales(np.random.default_rng(seed), (n_in,), ml_dtypes.bfloat16)
+    weight = layer.weight.copy()
+    for i in range(n_in):
+        weight[:, i] *= np.float32(scale[i])
+    stored = scale if axes == 1 else scale.reshape(1, n_in)
+    return Quantized({**layer.tensors, "pre_quant_scale": stored}, weight)

@@ -28,7 +28,9 @@ from tests.quantize.checkpoint.quantized_layers import (
     gptq,
     hqq,
     marlin,
+    modelopt_int4,
     nvfp4,
+    smoothed,
     stream,
 )
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
@@ -288,6 +290,26 @@ FORMS: dict[str, tuple[Quantized, dict[str, Any]]] = {
         nvfp4(N_OUT, N_IN, is_divisor=False),
         {"quant_method": "modelopt", "quant_algo": "NVFP4"},
     ),
+    "modelopt nvfp4 awq": (
+        smoothed(nvfp4(N_OUT, N_IN, is_divisor=False)),
+        {"quant_method": "modelopt", "quant_algo": "NVFP4_AWQ", "pre_quant_scale": True},
+    ),
+    "modelopt int4 awq": (
+        smoothed(modelopt_int4(N_OUT, N_IN, group_size=16)),
+        {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": 16},
+    ),
+    "modelopt int4, not smoothed": (
+        modelopt_int4(N_OUT, N_IN, group_size=32),
+        {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"},
+    ),
+    "modelopt w4a8 awq": (
+        smoothed(modelopt_int4(N_OUT, N_IN, group_size=16, second_scale=True), axes=2),
+        {"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"},
+    ),
+    "modelopt fp8, smoothed": (
+        smoothed(fp8(N_OUT, N_IN)),
+        {"quant_method": "modelopt", "quant_algo": "FP8"},
+    ),
     "compressed nvfp4": (
         nvfp4(N_OUT, N_IN, is_divisor=True),
         compressed_config(4, "tensor_group", "nvfp4-pack-quantized", group_size=16),
@@ -374,7 +396,35 @@ STATE = "weight.quant_state.bitsandbytes__nf4"
         ("gptq 4 bits", None, {"checkpoint_format": "gptq_p"}, "gptq_p kernel"),
         ("gptq 4 bits", None, {"quant_method": "auto-round"}, "packed as none"),
         ("awq gemm", None, {"backend": "llm-awq"}, "kernel llm-awq"),
-        ("modelopt fp8", put("pre_quant_scale", np.ones(N_IN, np.float16)), {}, "by modelopt FP8"),
+        ("modelopt fp8", put("pre_quant_scale", np.ones(3, np.float16)), {}, "a number for each of 64"),
+        ("modelopt int4 awq", put("pre_quant_scale", np.ones(N_IN, np.int32)), {}, "a number for each of 64"),
+        (
+            "modelopt int4 awq",
+            put("weight_scale", np.ones((N_OUT, 3), np.float16)),
+            {},
+            "groups of 64 inputs",
+        ),
+        ("modelopt int4 awq", put("weight_scale", np.ones((8, 4), np.float16)), {}, r"float16 \[8, 4\]"),
+        ("modelopt int4 awq", put("weight", np.ones(8, np.uint8)), {}, "a matrix of bytes"),
+        ("modelopt int4 awq", drop("weight_scale"), {}, "calls for|lacks"),
+        (
+            "modelopt nvfp4",
+            put("svdquant_lora_a", np.ones((4, N_IN), np.float16)),
+            {},
+            "a part of SVDQuant's",
+        ),
+        (
+            "modelopt nvfp4",
+            put("weight_zero_point", np.ones(1, np.float16)),
+            {},
+            "quantized by modelopt NVFP4",
+        ),
+        (
+            "modelopt nvfp4",
+            lambda tensors: tensors.__setitem__("lm_head.pre_quant_scale", np.ones(N_IN, np.float16)),
+            {},
+            "scales the inputs of no quantized weight",
+        ),
         ("modelopt fp8", None, {"quant_method": "fp8", "weight_block_size": [7]}, "two sizes"),
         ("gptq 4 bits", drop("scales"), {}, r"lacks .*up_proj\.scales"),
         ("gptq 4 bits", drop("qzeros"), {}, r"lacks .*up_proj\.qzeros"),
@@ -445,7 +495,6 @@ STATE = "weight.quant_state.bitsandbytes__nf4"
         ("modelopt nvfp4", drop("weight_scale"), {}, r"lacks .*weight_scale"),
         ("modelopt nvfp4", put("weight_scale_2", np.ones(2, np.float32)), {}, "calls for one number"),
         ("modelopt nvfp4", put("weight", np.ones((4, 4), np.uint8)), {}, "whole groups of 16"),
-        ("modelopt nvfp4", put("pre_quant_scale", np.ones(N_IN, np.float16)), {}, "scales of inputs"),
         ("gptq 4 bits", None, {"quant_method": "fp8"}, "no tensor is"),
     ],
 )
