@@ -51,8 +51,9 @@ class QuantizationType:
     """The number of the file type in llama.h (`general.file_type`); None for a name of tensors only."""
     written: bool = False
     """`corral quantize` writes files of this type."""
-    refusal: str | None = None
-    """The reason why `corral quantize` writes none, and what to take, where people will ask for the type."""
+    rules_of: str | None = None
+    """The file type whose rules for tensors this one has, where llama.cpp's quantizer knows none: tensors
+    that they give the tensor type of that name get this type's instead, where they can."""
     needs_imatrix: bool = False
     """A file of this type is ruinous without an importance matrix, so that llama.cpp's quantizer refuses."""
     alias: str | None = None
@@ -125,6 +126,10 @@ TABLE: Final = (
         "Q4_1", ggml=3, block_size=32, block_bytes=20, encoder="ggml", kv_cache=True,
         ftype=3, written=True,
     ),
+    _Row(
+        "NVFP4", ggml=40, block_size=64, block_bytes=36, encoder="ggml", ignores_importance=True,
+        ftype=39, written=True, rules_of="Q4_0",
+    ),
     _Row("MXFP4_MOE", ftype=38, written=True),
     _Row(
         "IQ4_XS", ggml=23, block_size=256, block_bytes=136, encoder="ggml",
@@ -187,11 +192,6 @@ TABLE: Final = (
     _Row("Q3_K", ggml=11, block_size=256, block_bytes=110, encoder="ggml", mix=("wide",)),
     _Row("MXFP4", ggml=39, block_size=32, block_bytes=17, encoder="ggml", ignores_importance=True),
     # Types that only other programs' files have.
-    _Row(
-        "NVFP4", ggml=40, block_size=64, block_bytes=36, ftype=39,
-        refusal="llama.cpp's quantizer writes no NVFP4, its converter alone keeps what is NVFP4 already "
-        "(such a checkpoint is read here, for all other types); take Q4_K_M, or MXFP4_MOE for a mixture",
-    ),
     _Row("Q1_0", ggml=41, block_size=128, block_bytes=18, ftype=40),
     _Row("Q2_0", ggml=42, block_size=64, block_bytes=18, ftype=41),
     _Row("Q8_1", ggml=9, block_size=32, block_bytes=36),
@@ -230,8 +230,8 @@ PREFERRED_TYPES: Final[tuple[str, ...]] = tuple(
 )
 """The types that serve a plain name when nothing else says, the first one first; others come after these."""
 
-REFUSALS: Final[dict[str, str]] = {row.name: row.refusal for row in TABLE if row.refusal is not None}
-"""The reasons why types that people will ask for aren't written."""
+RULES_OF: Final[dict[str, str]] = {row.name: row.rules_of for row in TABLE if row.rules_of is not None}
+"""The file types for which llama.cpp's quantizer has no rules, each with the one whose rules it has here."""
 
 KV_CACHE_TYPES: Final[tuple[str, ...]] = tuple(row.name.lower() for row in TABLE if row.kv_cache)
 """The types that a KV cache can have, in lower case, as llama.cpp's flags spell them."""

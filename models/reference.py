@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import InvalidReference, ModelNotFound
-from models.quantization_types import QUANTIZATION_TYPES, REFUSALS, TYPE_ALIASES
+from models.quantization_types import QUANTIZATION_TYPES, TYPE_ALIASES
 
 DEMO = "demo"
 
@@ -38,8 +38,6 @@ def canonical_type(text: str) -> str:
     canonical = TYPE_ALIASES.get(upper, upper)
     if canonical in QUANTIZATION_TYPES or _MIXED.fullmatch(canonical):
         return canonical
-    if canonical in REFUSALS:
-        raise InvalidReference(f"no file of the type {canonical} can be made: {REFUSALS[canonical]}")
     near = difflib.get_close_matches(canonical, [*QUANTIZATION_TYPES, *TYPE_ALIASES], n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(near)}?" if near else f"known are {' '.join(QUANTIZATION_TYPES)}"
     raise InvalidReference(f"{_shown(text)} is no quantization type; {fix}")

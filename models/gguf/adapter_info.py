@@ -8,6 +8,7 @@ for reading the headers; the API process and the worker both call it, before lla
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def read_adapter_info(path: Path, base: GGUFInfo) -> AdapterInfo:
         pairs, ignored = _pairs(file)
         shapes = {tensor.name: tensor.shape for tensor in base.tensors}
         ranks = [_check_pair(target, a, b, shapes) for target, (a, b) in pairs.items()]
+        _check_second_scales(pairs, base)
     except _Misfit as misfit:
         raise InvalidGGUF(
             f"the adapter {path} can't be used with {base.path.name}: {misfit}; give a LoRA adapter made for"
@@ -89,6 +91,19 @@ def _check_keys(file: GGUFFile, base: GGUFInfo) -> tuple[str, float]:
     if not math.isfinite(alpha):
         raise _Misfit(f"adapter.lora.alpha is {alpha}")
     return architecture, alpha
+
+
+def _check_second_scales(targets: Collection[str], base: GGUFInfo) -> None:
+    """Raise _Misfit if llama.cpp would end the process: it scales a feed-forward behind the adapter."""
+    names = {tensor.name for tensor in base.tensors}
+    for tensor in base.tensors:
+        if tensor.type != "NVFP4" or tensor.name not in targets or "_exps." in tensor.name:
+            continue
+        if ".ffn_" in tensor.name and tensor.name.removesuffix("weight") + "scale" in names:
+            raise _Misfit(
+                f"it changes {tensor.name}, which is NVFP4 with a second scale: llama.cpp can't add to it; "
+                "serve the model in another type, or merge the adapter with --lora"
+            )
 
 
 def _text(file: GGUFFile, key: str) -> str | None:

@@ -67,7 +67,7 @@ _SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[a-z]+)", re.IGNORECASE
 )
 _GGUF_TYPE = re.compile(
-    r"(?<![A-Za-z0-9])(I?Q\d+(?:_[0-9A-Z]+)*|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?![A-Za-z0-9_])",
+    r"(?<![A-Za-z0-9])(I?Q\d+(?:_[0-9A-Z]+)*|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?|NVFP4)(?![A-Za-z0-9_])",
     re.IGNORECASE,
 )
 

@@ -97,6 +97,14 @@ class BlockSource(TensorSource):
     def ggml_type(self, name: str) -> int | None:
         """Return the ggml type that the tensor has; None for one that has no such blocks."""
 
+    def second_scale(self, name: str) -> np.float32:
+        """Return the factor of all numbers of a tensor in blocks that the blocks themselves don't hold.
+
+        The default is for blocks that hold all that counts. Raises CheckpointError.
+        """
+        del name
+        return np.float32(1)
+
     @abstractmethod
     def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
         """Return the bytes of rows [start, stop) of a tensor in blocks, undecoded; a vector is one row.

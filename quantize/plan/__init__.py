@@ -9,6 +9,7 @@ products.py         The products of matrices that a planned model computes for e
                     shapes. Pure.
 projector.py        The projector in a plan: its tensors after the model's own, its file, the converter's
                     types.
+second_scales.py    The second scales of NVFP4: which tensors can have one, and where it is. Pure.
 source_names.py     The tensors of a checkpoint by the names that a family's rules have for them.
 split.py            The layout of an output: one file, or parts that llama.cpp loads as one. Pure.
 type_recipe.py      Type recipes: a type for each tensor, the size it was chosen for, what was measured. A

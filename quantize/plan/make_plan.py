@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from models.errors import CheckpointError, QuantizationError
+from models.quantization_types import TENSOR_TYPES
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.families.eagle3 import Eagle3
 from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.source import TensorSource
+from quantize.checkpoint.source import BlockSource, TensorSource
 from quantize.gguf.general_metadata import general_metadata
 from quantize.gguf.header import Metadata, string, uint32
 from quantize.gguf.parameter_count import ParameterCount
 from quantize.plan.header_check import check_header
-from quantize.plan.plan import QUANTIZATION_VERSION, QuantizationPlan, plan_files, plan_tensors
+from quantize.plan.plan import (
+    QUANTIZATION_VERSION,
+    PlannedTensor,
+    QuantizationPlan,
+    keep_blocks,
+    plan_files,
+    plan_tensors,
+)
+from quantize.plan.second_scales import NVFP4, scalable
 from quantize.plan.types import TypeChoice, check_types
 from quantize.vocabulary.read import read_vocabulary
 from quantize.vocabulary.stop_tokens import stop_metadata
@@ -73,7 +82,11 @@ def make_plan(
         log.warning("%s: %s", checkpoint.directory, remark)
     if imatrix is not None:
         imatrix.check_covers({tensor.name: tensor.ne for tensor in tensors if len(tensor.ne) > 1})
-    files = plan_files(types, tensors, metadata, architecture, choice)
+    n_layers = architecture.hyperparameters.n_layer - _further_layers(metadata, architecture)
+    scales = scalable(architecture.gguf_name, n_layers, {tensor.name for tensor in tensors})
+    if "NVFP4" in types and checkpoint.gguf is None and isinstance(checkpoint.tensors, BlockSource):
+        tensors = _keep_nvfp4(tensors, checkpoint.tensors, scales, architecture)
+    tensors, files = plan_files(types, tensors, metadata, architecture, choice, scales)
     if checkpoint.gguf is None:
         check_header(files[0])
     return QuantizationPlan(
@@ -87,6 +100,38 @@ def make_plan(
         calibration=choice.calibration,
         awaits_calibration=choice.awaits_calibration,
     )
+
+
+def _further_layers(metadata: Metadata, architecture: Architecture) -> int:
+    """Return the number of layers at the end that llama.cpp answers without."""
+    value = metadata.get(f"{architecture.gguf_name}.nextn_predict_layers")
+    return 0 if value is None else int(value.data)
+
+
+def _keep_nvfp4(
+    tensors: tuple[PlannedTensor, ...],
+    source: BlockSource,
+    scales: Collection[str],
+    architecture: Architecture,
+) -> tuple[PlannedTensor, ...]:
+    """Return the tensors; those that the checkpoint has in NVFP4 stay in their blocks, if they can."""
+    kept = keep_blocks(tensors, source, NVFP4, scales)
+    lost = [
+        tensor.name
+        for tensor in kept
+        if tensor.stored_type != NVFP4 and any(source.ggml_type(name) == NVFP4 for name in tensor.sources)
+    ]
+    if lost:
+        log.warning(
+            "%d tensors that the checkpoint has in NVFP4 can't stay in their blocks, as llama.cpp's `%s` "
+            "leaves out their second scales or their rows aren't blocks of %d: %s%s",
+            len(lost),
+            architecture.gguf_name,
+            TENSOR_TYPES[NVFP4].block_size,
+            ", ".join(lost[:3]),
+            " …" if len(lost) > 3 else "",
+        )
+    return kept
 
 
 def _is_zero_bias(source: TensorSource, name: str) -> bool:

@@ -6,7 +6,7 @@ out, `--dry-run` prints it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -15,13 +15,14 @@ from models.errors import CheckpointError, LlamaCppError, QuantizationError
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, tensor_size
 from models.quantization_types import TENSOR_TYPES
 from quantize.architectures.base.architecture import Architecture
-from quantize.architectures.base.passthrough import BlockTransform
+from quantize.architectures.base.passthrough import BlockTransform, KeptBlocks, SecondScales, moves_rows
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.transform import TokenTable, Transform
+from quantize.architectures.base.transform import Constant, TokenTable, Transform
 from quantize.calibration.calibration import Calibration
-from quantize.checkpoint.source import TensorEntry
+from quantize.checkpoint.source import BlockSource, TensorEntry
 from quantize.gguf.header import Metadata, TensorInfo, aligned, encode_header, uint32
 from quantize.imatrix.matrix import Floats, ImportanceMatrix
+from quantize.plan.second_scales import MADE_EXPONENT, NVFP4, scale_name
 from quantize.plan.source_names import match_names
 from quantize.plan.types import TypeChoice, tensor_types
 
@@ -60,7 +61,7 @@ class PlannedTensor:
 
     @property
     def stored_type(self) -> int | None:
-        """The ggml type that it has already, in a GGUF file or as MXFP4, or always; None for plain floats."""
+        """The ggml type that it has already, in GGUF, MXFP4 or NVFP4, or always; None for plain floats."""
         if isinstance(self.transform, TokenTable):
             return GGML_TYPES["I64"]
         return self.transform.ggml_type if isinstance(self.transform, BlockTransform) else None
@@ -196,15 +197,64 @@ def plan_tensors(
     return tuple(sorted(planned, key=lambda tensor: _file_order(tensor.name))), found.unused
 
 
+def keep_blocks(
+    tensors: Sequence[PlannedTensor], source: BlockSource, ggml_type: int, scalable: Collection[str]
+) -> tuple[PlannedTensor, ...]:
+    """Return `tensors` of which those stay blocks of `ggml_type` that are such blocks in the source.
+
+    They are among the `scalable` ones, whole blocks make their rows, and all that is done to them is to move
+    rows.
+    """
+    return tuple(
+        replace(tensor, transform=KeptBlocks(ggml_type, tensor.transform))
+        if tensor.name in scalable
+        and tensor.n_per_row % TENSOR_TYPES[ggml_type].block_size == 0
+        and moves_rows(tensor.transform)
+        and all(source.ggml_type(name) == ggml_type for name in tensor.sources)
+        else tensor
+        for tensor in tensors
+    )
+
+
 def plan_files(
     types: Sequence[str],
     tensors: Sequence[PlannedTensor],
     metadata: Metadata,
     architecture: Architecture,
     choice: TypeChoice,
-) -> tuple[PlannedFile, ...]:
-    """Plan one file of `tensors` per type, each type once. Raises QuantizationError: a type that can't be."""
-    return tuple(_plan_file(type_, tensors, metadata, architecture, choice) for type_ in dict.fromkeys(types))
+    scalable: Collection[str] = (),
+) -> tuple[tuple[PlannedTensor, ...], tuple[PlannedFile, ...]]:
+    """Plan one file of `tensors` per type, each type once; return all tensors, and the files.
+
+    Behind `tensors` are the second scales that the file of the type NVFP4 has in addition, of the `scalable`
+    tensors. Raises QuantizationError: a type that can't be.
+    """
+    files = {
+        type_: _plan_file(type_, tensors, metadata, architecture, choice, scalable)
+        for type_ in dict.fromkeys(types)
+    }
+    scales: list[PlannedTensor] = []
+    if "NVFP4" in files:
+        file = files["NVFP4"]
+        kinds = [info.ggml_type for info in file.tensors]
+        scales = [_second_scale(t) for t, kind in zip(tensors, kinds, strict=True) if _has_scale(t, kind)]
+        kinds += [GGML_TYPES["F32"]] * len(scales)
+        files["NVFP4"] = file_of_types("NVFP4", [*tensors, *scales], kinds, file.metadata)
+    return (*tensors, *scales), tuple(files.values())
+
+
+def _has_scale(tensor: PlannedTensor, kind: int) -> bool:
+    """Tell whether a tensor of that type gets a second scale: what a GGUF file has in blocks has its own."""
+    return kind == NVFP4 and (tensor.stored_type != NVFP4 or isinstance(tensor.transform, KeptBlocks))
+
+
+def _second_scale(tensor: PlannedTensor) -> PlannedTensor:
+    """Return the tensor of a tensor's second scale: one number, for experts one each."""
+    n = tensor.ne[2] if len(tensor.ne) > 2 else 1
+    if isinstance(tensor.transform, KeptBlocks):
+        return PlannedTensor(scale_name(tensor.name), (n,), tensor.sources, SecondScales(), 0, f32=True)
+    values = Constant((2.0**MADE_EXPONENT,) * n)
+    return PlannedTensor(scale_name(tensor.name), (n,), (), values, 0, f32=True)
 
 
 def _plan_file(
@@ -213,11 +263,12 @@ def _plan_file(
     metadata: Metadata,
     architecture: Architecture,
     choice: TypeChoice,
+    scalable: Collection[str],
 ) -> PlannedFile:
     converted = type_ if type_ in ("F32", "BF16") else "F16"
     as_converted = [(tensor.name, tensor.ne, _source_type(tensor, converted)) for tensor in tensors]
     try:
-        ftype, ggml_types = tensor_types(choice, architecture.hyperparameters, type_, as_converted)
+        ftype, ggml_types = tensor_types(choice, architecture.hyperparameters, type_, as_converted, scalable)
         if type_ == converted:  # llama.cpp's converter keeps more tensors in F32 than its type rules do
             ggml_types = [
                 GGML_TYPES["F32"] if t.f32 else kind for t, kind in zip(tensors, ggml_types, strict=True)

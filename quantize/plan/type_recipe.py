@@ -11,6 +11,7 @@ import msgspec
 
 from models.errors import QuantizationError
 from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES
+from models.quantization_types import RULES_OF
 from models.store.atomic_write import write_atomically
 
 SCHEMA_VERSION = 1
@@ -67,4 +68,10 @@ def read_type_recipe(path: Path) -> TypeRecipe:
     wrong = [kind for kind in recipe.types.values() if kind not in GGML_TYPES]
     if wrong or recipe.base not in ALL_FTYPES or not _NAME.fullmatch(recipe.name):
         raise QuantizationError(f"{path} names types that there aren't; make it again")
+    whole_files = RULES_OF.keys() & {recipe.base, *recipe.types.values()}
+    if whole_files:
+        raise QuantizationError(
+            f"{path} has {min(whole_files)} for single tensors, which only files of that type have, with "
+            "their second scales; name another type"
+        )
     return recipe

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from models.errors import QuantizationError
-from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES
+from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, IMATRIX_FTYPES, blck_size
 from models.llamacpp.quantization.type_rules import ModelDescription, type_plan
-from models.quantization_types import REFUSALS, TABLE
+from models.quantization_types import RULES_OF, TABLE
 from quantize.calibration.calibration import Calibration
 from quantize.imatrix.matrix import ImportanceMatrix
 from quantize.plan.type_recipe import TypeRecipe
@@ -20,6 +20,11 @@ PLAIN_TYPES: Final = tuple(name for name, ftype in ALL_FTYPES.items() if ftype i
 """The types of those files."""
 NEEDS_IMATRIX: Final = tuple(IMATRIX_FTYPES)
 """Files of these types need an importance matrix."""
+BESIDE_STORED: Final = "Q8_0"
+"""Tensors have this type's rules beside others that stay in the blocks that a checkpoint has them in."""
+
+Tensor = tuple[str, Sequence[int], int]
+"""A tensor's name, shape (row length first) and ggml type."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,6 @@ def check_types(types: Sequence[str], choice: TypeChoice | None = None) -> None:
                 f"{type_} needs an importance matrix, without which it is ruinous; give one with --imatrix "
                 "(made by corral imatrix), or choose Q2_K or larger"
             )
-        if type_ in REFUSALS:
-            raise QuantizationError(f"no file of the type {type_} can be made: {REFUSALS[type_]}")
         if type_ not in known:
             raise QuantizationError(f"{type_} is no type to quantize to; known are {' '.join(known)}")
 
@@ -84,19 +87,53 @@ def tensor_types(
     choice: TypeChoice,
     description: ModelDescription,
     type_: str,
-    as_converted: Sequence[tuple[str, Sequence[int], int]],
+    as_converted: Sequence[Tensor],
+    scalable: Collection[str] = (),
 ) -> tuple[int, list[int]]:
     """Return the number for `general.file_type`, and each tensor's ggml type.
 
     `as_converted`: the tensors' names, shapes (row length first) and ggml types in llama.cpp's 16-bit file.
+    `scalable`: those that can have a second scale, without which none becomes NVFP4. Raises
+    QuantizationError.
     """
     recipe = next((recipe for recipe in choice.recipes if recipe.name == type_), None)
-    ftype = ALL_FTYPES[type_ if recipe is None else recipe.base]
+    file_type = type_ if recipe is None else recipe.base
+    ftype = rules = ALL_FTYPES[file_type]
     overrides = dict(choice.overrides)
+    if file_type in RULES_OF:
+        others, own = _without_rules(file_type, description, as_converted, scalable)
+        rules, overrides = ALL_FTYPES[others], own | overrides
     if recipe is not None:
         recipe.check_fits([name for name, _, _ in as_converted])
         overrides |= {name: GGML_TYPES[kind] for name, kind in recipe.types.items()}
     if not choice.has_importance and not overrides:
-        return ftype, type_plan(description, ftype, as_converted)
-    with_imatrix = choice.has_importance and ftype not in PLAIN_FTYPES
-    return ftype, type_plan(description, ftype, as_converted, imatrix=with_imatrix, overrides=overrides)
+        return ftype, type_plan(description, rules, as_converted)
+    with_imatrix = choice.has_importance and rules not in PLAIN_FTYPES
+    return ftype, type_plan(description, rules, as_converted, imatrix=with_imatrix, overrides=overrides)
+
+
+def _without_rules(
+    file_type: str, description: ModelDescription, as_converted: Sequence[Tensor], scalable: Collection[str]
+) -> tuple[str, dict[str, int]]:
+    """Return the rules of a file type that has none of its own, and the tensors that become its own type.
+
+    What is in its blocks already stays in them, and all else is encoded with little loss, as its makers left
+    it whole. Raises QuantizationError if no tensor can be of the type.
+    """
+    own = GGML_TYPES[file_type]
+    stored = {name: own for name, _, kind in as_converted if kind == own}
+    if stored:
+        return BESIDE_STORED, stored
+    others = RULES_OF[file_type]
+    given = type_plan(description, ALL_FTYPES[others], as_converted)
+    found = {
+        name: own
+        for (name, ne, _), kind in zip(as_converted, given, strict=True)
+        if kind == GGML_TYPES[others] and name in scalable and ne[0] % blck_size(own) == 0
+    }
+    if not found:
+        raise QuantizationError(
+            f"no tensor of this model can be {file_type}: llama.cpp's `{description.architecture}` leaves "
+            f"out the scale that it needs, or rows aren't blocks of {blck_size(own)}; choose Q4_K_M"
+        )
+    return others, found

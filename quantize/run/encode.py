@@ -25,6 +25,7 @@ from quantize.calibration.calibration import Calibration
 from quantize.calibration.rounding import PIECE_ROWS
 from quantize.checkpoint.source import BlockSource, Rows, TensorSource
 from quantize.plan.plan import PlannedTensor
+from quantize.plan.second_scales import NVFP4, scaled
 
 BLOCK_ELEMENTS: Final = 2**20
 """A block has about this many numbers: one read, and one write per type, large enough that asking for it
@@ -161,6 +162,8 @@ class Encoder:
         try:
             if calibration is not None and factor is not None:
                 calibration.round_rows(kind, piece, factor, out)
+            elif kind == NVFP4:
+                self._quantize_rows(kind, scaled(piece), out, weights)
             else:
                 self._quantize_rows(kind, piece, out, weights)
         except LlamaCppError as error:

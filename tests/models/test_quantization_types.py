@@ -39,8 +39,9 @@ def test_a_row_agrees_with_itself(row: QuantizationType) -> None:
         assert not row.written
     if row.needs_imatrix or row.alias or row.default or row.serving_rank or row.mix_base_bits:
         assert row.written
-    if row.refusal is not None:
-        assert not row.written
+    if row.rules_of is not None:
+        assert row.written
+        assert row.name in {other.name for other in TENSOR_TYPES.values()}
     if is_tensor_type and row.written:
         assert row.encoder is not None
 

@@ -18,6 +18,7 @@ from typing import Any
 from models.errors import LlamaCppError
 from models.llamacpp import library
 from models.llamacpp.quantization.ggml_types import ALL_FTYPES, GGML_TYPES, blck_size, require_type, row_size
+from models.quantization_types import FILE_TYPES, RULES_OF
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_NAME_BYTES = 63  # GGML_MAX_NAME, less its terminator
@@ -150,10 +151,12 @@ def type_plan(
     type), in any order; the rules count layers in llama.cpp's own order. Returns one type per tensor, in
     the order given; one that stays as it is gets its source type. `overrides`: the types of tensors by
     name, where the file's type quantizes them at all. May be called from any thread.
-    Raises LlamaCppError: an ftype not in ALL_FTYPES, or tensors that llama.cpp would abort on.
+    Raises LlamaCppError: an ftype not in ALL_FTYPES, or that llama.cpp has no rules for, or tensors that it
+    would abort on.
     """
-    if ftype not in ALL_FTYPES.values():
-        raise LlamaCppError(f"{ftype} is no file type to quantize to; known: {', '.join(ALL_FTYPES)}")
+    if ftype not in ALL_FTYPES.values() or FILE_TYPES[ftype] in RULES_OF:
+        known = [name for name in ALL_FTYPES if name not in RULES_OF]
+        raise LlamaCppError(f"llama.cpp quantizes to no file type {ftype}; known: {', '.join(known)}")
     _check_description(description)
     for name, ne, source_type in tensors:
         _check_tensor(description, name, ne, source_type)

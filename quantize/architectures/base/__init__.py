@@ -29,8 +29,8 @@ hybrid.py              Models whose layers are of several kinds: those that atte
 llama_like.py          Decoders of Llama's shape: norm, attention, norm, gated feed-forward, under Llama's
                        tensor names.
 moe.py                 Keys and tensor rules of mixtures of experts, which their families share.
-passthrough.py         Transforms of tensors that are ggml's blocks already: in a GGUF file, or experts in
-                       MXFP4.
+passthrough.py         Transforms of tensors that are ggml's blocks already: in a GGUF file, or in MXFP4 or
+                       NVFP4.
 picture_transforms.py  Transforms that projectors need: of convolutions over pictures, and of a token's
                        embedding.
 projector.py           The contract of a projector, with which a model sees: metadata and rules for tensors,

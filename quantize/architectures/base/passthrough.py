@@ -1,17 +1,28 @@
-"""Transforms of tensors that are ggml's blocks already: in a GGUF file, or experts in MXFP4."""
+"""Transforms of tensors that are ggml's blocks already: in a GGUF file, or in MXFP4 or NVFP4."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from quantize.architectures.base.transform import Shape, SliceOfEach, Transform
-from quantize.checkpoint.source import BlockSource, Rows, TensorSource
+from models.llamacpp.quantization.ggml_types import row_size
+from quantize.architectures.base.transform import (
+    RotaryHeads,
+    Runs,
+    Same,
+    SameShape,
+    Shape,
+    Slice,
+    SliceOfEach,
+    Stack,
+    Transform,
+)
+from quantize.checkpoint.source import BlockSource, Rows, TensorEntry, TensorSource
 
 
 @runtime_checkable
@@ -58,3 +69,67 @@ class StoredExperts(SliceOfEach):
         self, source: BlockSource, names: Sequence[str], start: int, stop: int
     ) -> npt.NDArray[np.uint8]:
         return self.rows_of(source.raw_rows(names[0], *self.matrices(start, stop)), start, stop)
+
+
+@dataclass(frozen=True)
+class KeptBlocks(SameShape):
+    """Rows that `inner` makes by moving rows alone, so that those in blocks of `ggml_type` stay blocks."""
+
+    ggml_type: int
+    inner: Transform = field(default_factory=Same)
+
+    def read(self, source: TensorSource, names: Sequence[str], start: int, stop: int) -> Rows:
+        return self.inner.read(source, names, start, stop)
+
+    def read_raw(
+        self, source: BlockSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.uint8]:
+        return self.inner.read(_BlockRows(source, names, self.ggml_type), names, start, stop)
+
+
+@dataclass(frozen=True)
+class SecondScales:
+    """A number for each of the sources: the factor of all its numbers that its blocks don't hold."""
+
+    row_step: int = 1
+
+    def source_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        raise AssertionError(f"{shape}: it is no rule's transform, shapes are checked with the weights")
+
+    def read(
+        self, source: TensorSource, names: Sequence[str], start: int, stop: int
+    ) -> npt.NDArray[np.float32]:
+        assert isinstance(source, BlockSource), "only blocks have second scales"
+        return np.array([source.second_scale(name) for name in names[start:stop]], np.float32)
+
+
+def moves_rows(transform: Transform) -> bool:
+    """Return whether each row of the output is a row of one source, so that blocks of rows can be kept."""
+    if isinstance(transform, RotaryHeads):
+        return moves_rows(transform.inner)
+    if isinstance(transform, Stack):
+        return not transform.joined
+    return isinstance(transform, (Same, Slice, SliceOfEach, Runs))
+
+
+class _BlockRows(TensorSource):
+    """The bytes of tensors in blocks, as matrices of numbers of one byte. It owns nothing."""
+
+    def __init__(self, source: BlockSource, names: Sequence[str], ggml_type: int) -> None:
+        self._source = source
+        shapes = {name: source.entries[name].shape for name in names}
+        self._entries = {
+            name: TensorEntry(name, (*shape[:-1], row_size(ggml_type, shape[-1])), np.dtype(np.uint8))
+            for name, shape in shapes.items()
+        }
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        return self._entries
+
+    def rows(self, name: str, start: int, stop: int) -> Rows:
+        shape = self._entries[name].shape
+        return self._source.raw_rows(name, start, stop).reshape(stop - start, *shape[1:])
+
+    def close(self) -> None:
+        pass

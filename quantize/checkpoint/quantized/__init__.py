@@ -2,7 +2,7 @@
 
 affine.py              Weights that are stored as small numbers with scales: one for all, per output, per
                        group, per block.
-awq.py                 AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
+awq.py                 AWQ: weights of 4 bits with a scale and a zero per group of inputs, in four packings.
 bit_packing.py         Unpacking of small integers from the 32-bit words in which quantized checkpoints hold
                        them.
 bitnet.py              BitNet: weights of -1, 0 and 1, four to a byte, with one scale.
@@ -21,6 +21,10 @@ gptq.py                GPTQ: weights of 2, 3, 4 or 8 bits, packed along the inpu
 gptq_zeros.py          The zeros of GPTQ: how the packed words of a checkpoint become what is subtracted from
                        the numbers.
 hqq.py                 HQQ: weights of 1 to 8 bits in groups along either axis, with scales and zeros.
+marlin.py              Marlin's layout of GPTQ and AWQ: 4 bits, a scale per group, in the order of a GPU's
+                       threads.
+modelopt.py            modelopt: NVFP4, 4-bit integers and FP8, with the scales of inputs by which AWQ smooths
+                       them.
 mxfp4.py               MXFP4: all experts' matrices in 4-bit floats, each 32 of them with a power of two as
                        their scale.
 nvfp4.py               NVFP4: floats of 4 bits (e2m1), two to a byte, in groups of 16 with a scale each, and

@@ -1,4 +1,4 @@
-"""AWQ: weights of 4 bits with a scale and a zero per group of inputs, in two packings.
+"""AWQ: weights of 4 bits with a scale and a zero per group of inputs, in four packings.
 
 gemm   qweight int32 [n_in, n_out / 8]   qzeros int32 [n_groups, n_out / 8]   scales [n_groups, n_out]
        the eight numbers of a word are outputs 0 2 4 6 1 3 5 7
@@ -6,6 +6,12 @@ gemv   qweight int32 [n_out, n_in / 8]   qzeros int32 [n_out, n_words]        sc
        in order, the groups padded to whole words and more
 
 weight[o, i] = (q[o, i] − zero[o, g_i]) · scale[o, g_i]               g_i = i // group_size
+
+gemv_fast  qweight int16 [n_out / 4, n_in]       scales, qzeros [n_groups and padding, n_out], both floats
+           of llm-awq, too (scaled_zeros): 64 words hold 64 inputs of four outputs, each 32 in another order
+marlin     `marlin` has it, without zeros
+
+weight[o, i] = q[o, i] · scale[g_i, o] + zero[g_i, o]                 of gemv_fast
 """
 
 from __future__ import annotations
@@ -21,15 +27,20 @@ from models.errors import CheckpointError
 from quantize.checkpoint.quantized.bit_packing import unpack_dense
 from quantize.checkpoint.quantized.by_module import settings_of
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
+from quantize.checkpoint.quantized.marlin import MarlinLayer, marlin_layers
 from quantize.checkpoint.source import Rows, TensorEntry, TensorSource
 
-VERSIONS: Final = ("gemm", "gemv", "exllama", "exllamav2")
-"""The kernels whose packing is known; ExLlama's repack what is stored for gemm when they are loaded."""
+VERSIONS: Final = ("gemm", "gemv", "exllama", "exllamav2", "ipex", "gemv_fast", "marlin")
+"""The kernels whose packing is known; ExLlama's and IPEX's repack what is stored for gemm when loaded."""
 
 PER_WORD: Final = 8
 ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
 """The n-th number of a word belongs to the n-th of these outputs."""
 _PLACE: Final = np.argsort(ORDER)
+
+FAST_OUTPUTS: Final = 4
+FAST_INPUTS: Final = 64
+"""The outputs and inputs that words of the gemv_fast packing go together for."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +85,69 @@ class AWQLayer:
         return np.ascontiguousarray(weight), zeros, source.columns(scales, start, stop).T
 
 
+@dataclass(frozen=True)
+class AWQFastLayer:
+    """One linear layer in the gemv_fast packing. `zeros`: the last part of the name of its zeros."""
+
+    prefix: str
+    shape: tuple[int, int]
+    group_size: int
+    zeros: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}.weight"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(f"{self.prefix}.{suffix}" for suffix in ("qweight", "scales", self.zeros))
+
+    def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
+        qweight, scales, zeros = self.parts
+        first, last = start // FAST_OUTPUTS, -(-stop // FAST_OUTPUTS)
+        numbers = _fast_in_order(source.rows(qweight, first, last))
+        weights = numbers[start - first * FAST_OUTPUTS : stop - first * FAST_OUTPUTS].astype(np.float32)
+        groups = np.arange(self.shape[1]) // self.group_size
+        weights *= source.columns(scales, start, stop).T.astype(np.float32)[:, groups]
+        weights += source.columns(zeros, start, stop).T.astype(np.float32)[:, groups]
+        return weights
+
+
+def _fast_in_order(words: Rows) -> npt.NDArray[np.uint8]:
+    """Unpack [n, n_in] words of four numbers to [4 · n, n_in] in the order of outputs and inputs."""
+    n, n_in = words.shape
+    of_outputs = unpack_dense(words, 4).reshape(n, n_in // FAST_INPUTS, FAST_OUTPUTS, FAST_INPUTS)
+    lines = of_outputs.swapaxes(1, 2).reshape(n * FAST_OUTPUTS, n_in // 32, 4, 2, 4)
+    pairs = lines.swapaxes(3, 4)  # [line, 32 inputs, four of 8, pair, number of a pair]
+    return pairs.swapaxes(2, 3).reshape(n * FAST_OUTPUTS, n_in)
+
+
 def _in_order(words: Rows) -> npt.NDArray[np.uint8]:
     """Unpack [n, n_words] to [n, n_words · 8] in the order of the outputs."""
     numbers = unpack_dense(words, 4).reshape(*words.shape, PER_WORD)
     return numbers[..., _PLACE].reshape(len(words), -1)
 
 
-def awq_layers(entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]) -> list[AWQLayer]:
+def awq_layers(
+    entries: Mapping[str, TensorEntry], settings: Mapping[str, Any]
+) -> list[AWQLayer] | list[AWQFastLayer] | list[MarlinLayer]:
     """Return every `….qweight` as a layer. Raises CheckpointError: unknown settings, tensors against them."""
     bits = setting(settings, "bits", (int,), setting(settings, "w_bit", (int,), 4))
     version = setting(settings, "version", (str,), setting(settings, "format", (str,), "gemm")).lower()
     if settings.get("backend") == "llm-awq":
-        version = "llm-awq"
+        is_fast = any(name.endswith(".scaled_zeros") for name in entries)
+        version = "gemv_fast" if is_fast else "llm-awq"
     if bits != 4 or version not in VERSIONS:
         raise CheckpointError(
             f"the checkpoint is {bits}-bit AWQ, kernel {version[:40]}; "
             f"known are 4 bits, {', '.join(VERSIONS)}"
         )
-    layer_of = _gemv_layer if version == "gemv" else _gemm_layer
+    if version == "marlin":
+        return marlin_layers(entries, bits, _group_size_of("", settings))
     prefixes = [name.removesuffix(".qweight") for name in entries if name.endswith(".qweight")]
+    if version == "gemv_fast":
+        return [_fast_layer(entries, prefix, _group_size_of(prefix, settings)) for prefix in prefixes]
+    layer_of = _gemv_layer if version == "gemv" else _gemm_layer
     return [layer_of(entries, prefix, _group_size_of(prefix, settings)) for prefix in prefixes]
 
 
@@ -127,6 +182,32 @@ def _gemv_layer(entries: Mapping[str, TensorEntry], prefix: str, group_size: int
     require(entries, f"{prefix}.scales", (n_out, n_padded), FLOATS, form)
     require(entries, f"{prefix}.qzeros", (n_out, n_padded // PER_WORD), ("int32",), form)
     return AWQLayer(prefix, (n_out, n_in), size, gemv=True)
+
+
+def _fast_layer(entries: Mapping[str, TensorEntry], prefix: str, group_size: int) -> AWQFastLayer:
+    form = f"AWQ (gemv_fast) with groups of {group_size}"
+    qweight = entries[f"{prefix}.qweight"]
+    shape = qweight.shape
+    if (
+        len(shape) != 2
+        or qweight.dtype.name != "int16"
+        or not shape[0]
+        or not shape[1]
+        or shape[1] % FAST_INPUTS
+    ):
+        raise contradiction(
+            qweight.name, qweight, f"int16 [n_out / 4, n_in], n_in a multiple of {FAST_INPUTS}", form
+        )
+    n_out, n_in = shape[0] * FAST_OUTPUTS, shape[1]
+    size = _group_size(entries, qweight.name, n_in, group_size, form)
+    scales = entries.get(f"{prefix}.scales")
+    n_padded = scales.shape[0] if scales is not None and len(scales.shape) == 2 else n_in // size
+    if scales is not None and n_padded < n_in // size:
+        raise contradiction(scales.name, scales, f"[{n_in // size} and padding, {n_out}]", form)
+    zeros = "scaled_zeros" if f"{prefix}.scaled_zeros" in entries else "qzeros"
+    for part in ("scales", zeros):
+        require(entries, f"{prefix}.{part}", (n_padded, n_out), FLOATS, form)
+    return AWQFastLayer(prefix, (n_out, n_in), size, zeros)
 
 
 def _matrix(entries: Mapping[str, TensorEntry], name: str, form: str) -> tuple[int, int]:

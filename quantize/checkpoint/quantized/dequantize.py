@@ -54,6 +54,14 @@ class BlockLayer(Layer, Protocol):
         """Return rows [start, stop) of the weight as bytes of blocks. Thread-safe. Raises CheckpointError."""
 
 
+@runtime_checkable
+class ScaledBlockLayer(BlockLayer, Protocol):
+    """A layer in blocks all of whose numbers have a further factor."""
+
+    def second_scale(self, source: TensorSource) -> np.float32:
+        """Return the factor. Raises CheckpointError."""
+
+
 class DequantizedSource(BlockSource):
     """The tensors of `raw` with `layers` in place of their parts, and without `unused` ones. Owns `raw`."""
 
@@ -75,6 +83,7 @@ class DequantizedSource(BlockSource):
                     )
                 entries[name] = entry
         self._entries = entries
+        self._second_scales: dict[str, np.float32] = {}
 
     @property
     def entries(self) -> Mapping[str, TensorEntry]:
@@ -109,7 +118,18 @@ class DequantizedSource(BlockSource):
     def raw_rows(self, name: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
         layer = self._layers[name]
         assert isinstance(layer, BlockLayer), f"{name} has no blocks"
+        self.second_scale(name)  # while a stream is there
         return layer.raw_rows(self._raw, start, stop)
+
+    def second_scale(self, name: str) -> np.float32:
+        layer = self._layers[name]
+        if not isinstance(layer, ScaledBlockLayer):
+            return super().second_scale(name)
+        found = self._second_scales.get(name)
+        if found is None:
+            with np.errstate(all="ignore"):  # as for rows
+                found = self._second_scales[name] = layer.second_scale(self._raw)
+        return found
 
     def close(self) -> None:
         self._raw.close()

@@ -21,6 +21,8 @@ from quantize.checkpoint.quantized.dequantize import DequantizedSource, Layer
 from quantize.checkpoint.quantized.fp8 import fp8_layers
 from quantize.checkpoint.quantized.gptq import gptq_layers
 from quantize.checkpoint.quantized.hqq import hqq_layers
+from quantize.checkpoint.quantized.marlin import is_marlin
+from quantize.checkpoint.quantized.modelopt import modelopt_layers
 from quantize.checkpoint.quantized.mxfp4 import BLOCKS, mxfp4_layers
 from quantize.checkpoint.quantized.nvfp4 import NVFP4_FORMAT, nvfp4_layers
 from quantize.checkpoint.quantized.settings import FILES, find_settings
@@ -63,7 +65,16 @@ _SIGNS: Final = (
 _BYTES: Final = ("int8", "uint8")
 """Weights of these dtypes are packed or scaled; masks that models are saved with have them, too."""
 
-_MODELOPT_ALGORITHMS: Final = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4")
+_MODELOPT_ALGORITHMS: Final = (
+    "FP8",
+    "FP8_PER_CHANNEL_PER_TOKEN",
+    "FP8_PB_WO",
+    "NVFP4",
+    "NVFP4_AWQ",
+    "W4A16_NVFP4",
+    "W4A16_AWQ",
+    "W4A8_AWQ",
+)
 _RECOGNISED: Final = (
     "gptq",
     "awq",
@@ -74,6 +85,7 @@ _RECOGNISED: Final = (
     "fbgemm-fp8",
     "gptq-marlin",
     "awq-marlin",
+    "marlin",
     "auto-round",
     "autoround",
     "intel/auto-round",
@@ -137,7 +149,7 @@ def _sign(entries: Mapping[str, TensorEntry], unused: list[str]) -> str | None:
         if name in left_out:
             continue
         is_packed = name.endswith(".weight") and entry.dtype.name in _BYTES
-        if is_packed or entry.dtype.name in FLOAT8 or name.endswith(_SIGNS):
+        if is_packed or entry.dtype.name in FLOAT8 or name.endswith(_SIGNS) or is_marlin(entries, name):
             return name
     return None
 
@@ -170,11 +182,13 @@ def _with_packing(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
     """Return the quantized layers."""
     entries, method = raw.entries, settings["quant_method"]
+    if method == "marlin":
+        return list(gptq_layers(raw, {"bits": 4, "checkpoint_format": "marlin", **settings}))
     if method in ("gptq", "gptq-marlin"):
         return list(gptq_layers(raw, settings))
     if method in ("awq", "awq-marlin"):
         return list(awq_layers(entries, settings))
-    if method in ("fp8", "fbgemm-fp8") or (method.startswith(("modelopt", "quark")) and _is_fp8(raw)):
+    if method in ("fp8", "fbgemm-fp8") or (method.startswith("quark") and _is_fp8(raw)):
         return list(fp8_layers(entries, settings))
     if method == "compressed-tensors" and settings.get("format") == NVFP4_FORMAT:
         return list(nvfp4_layers(entries))
@@ -188,11 +202,8 @@ def _layers(raw: TensorSource, settings: Mapping[str, Any]) -> list[Layer]:
         return list(hqq_layers(raw))
     if method == "bitnet":
         return list(bitnet_layers(entries, settings))
-    if method.startswith("modelopt") and _is_nvfp4(raw):
-        layers = nvfp4_layers(entries)
-        hidden = {part for layer in layers for part in layer.parts}
-        others = {name: entry for name, entry in entries.items() if name not in hidden}
-        return [*layers, *fp8_layers(others, settings)]
+    if method.startswith("modelopt") and not _has_int8(raw):
+        return modelopt_layers(entries, settings)
     raise _unreadable(settings)
 
 
@@ -204,9 +215,12 @@ def _unreadable(settings: Mapping[str, Any], or_else: str = "") -> CheckpointErr
     )
 
 
-def _is_nvfp4(raw: TensorSource) -> bool:
-    """Return whether what is packed has NVFP4's second scale."""
-    return any(name.endswith(".weight_scale_2") for name in raw.entries)
+def _has_int8(raw: TensorSource) -> bool:
+    """Return whether weights are 8-bit integers or have zeros, of which modelopt's forms are not known."""
+    return any(
+        name.endswith(".weight_zero_point") or (name.endswith(".weight") and entry.dtype.name == "int8")
+        for name, entry in raw.entries.items()
+    )
 
 
 def _is_fp8(raw: TensorSource) -> bool:

@@ -23,11 +23,14 @@ from quantize.checkpoint.quantized.bit_packing import unpack_dense
 from quantize.checkpoint.quantized.by_module import settings_of
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require, setting
 from quantize.checkpoint.quantized.gptq_zeros import StoredZeros, stored_zeros, three_bit_zeros
+from quantize.checkpoint.quantized.marlin import MarlinLayer, marlin_layers
 from quantize.checkpoint.source import TensorSource
 
 BITS: Final = (2, 3, 4, 8)
 WORDS: Final = ("int32", "int64", "int16", "int8")
 """The dtypes of packed words (`pack_dtype` in the settings)."""
+LAYOUTS: Final = ("gptq", "gptq_v2", "marlin")
+"""The layouts that can be read: zeros less one, zeros as they are, and Marlin's without zeros."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,15 @@ class GPTQLayer:
         return groups
 
 
-def gptq_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[GPTQLayer]:
-    """Return every `….qweight` as a layer; the zeros of 3 bits are read.
+def gptq_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[GPTQLayer] | list[MarlinLayer]:
+    """Return every `….qweight`, or in Marlin's layout `….B`, as a layer; the zeros of 3 bits are read.
 
     Raises CheckpointError: unknown settings, tensors that contradict them.
     """
-    is_v2 = _is_v2(settings)
+    layout = _layout(settings)
+    if layout == "marlin":
+        return marlin_layers(source.entries, *_bits_and_group_size(settings))
+    is_v2 = layout == "gptq_v2"
     prefixes = [name.removesuffix(".qweight") for name in source.entries if name.endswith(".qweight")]
     layers = [_layer(source, prefix, settings_of(prefix, settings), is_v2) for prefix in prefixes]
     in_threes = [layer for layer in layers if layer.bits == 3 and layer.zeros is not None]
@@ -107,18 +113,19 @@ def gptq_layers(source: TensorSource, settings: Mapping[str, Any]) -> list[GPTQL
     return [replace(layer, zeros=zeros) if layer.prefix in is_three else layer for layer in layers]
 
 
-def _is_v2(settings: Mapping[str, Any]) -> bool:
-    """Return whether zeros are stored as they are. Raises CheckpointError: another layout."""
+def _layout(settings: Mapping[str, Any]) -> str:
+    """Return the layout of the tensors. Raises CheckpointError: one that isn't known."""
     meta = settings.get("meta")
     named = [settings, meta] if isinstance(meta, dict) else [settings]
     layouts = [setting(one, key, (str,), None) for one in named for key in ("checkpoint_format", "format")]
     layout = next((layout.lower() for layout in layouts if layout is not None), "gptq")
-    if layout not in ("gptq", "gptq_v2") or settings.get("is_marlin_format"):
-        layout = "marlin" if settings.get("is_marlin_format") else layout
+    if settings.get("is_marlin_format"):
+        layout = "marlin"
+    if layout not in LAYOUTS:
         raise CheckpointError(
             f"the checkpoint is GPTQ packed for the {layout[:40]} kernel; give one in plain gptq"
         )
-    return layout == "gptq_v2"
+    return layout
 
 
 def _layer(source: TensorSource, prefix: str, settings: Mapping[str, Any], is_v2: bool) -> GPTQLayer:

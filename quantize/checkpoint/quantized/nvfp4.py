@@ -5,6 +5,9 @@ compressed-tensors   X.weight_packed                          X.weight_global_sc
 both                 X.weight_scale float8_e4m3 [n_out, n_in / 16]
 
 weight = e2m1(number) · weight_scale · factor                 the first number of a byte is in its low half
+
+ggml's blocks hold the same numbers: four scales, then of each 16 numbers the bytes of number i and number
+i + 8. They have no place for the factor.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
 from quantize.checkpoint.quantized.affine import floats
 from quantize.checkpoint.quantized.dequantize import FLOATS, contradiction, require
 from quantize.checkpoint.source import TensorEntry, TensorSource
@@ -29,6 +33,12 @@ NVFP4_FORMAT: Final = "nvfp4-pack-quantized"
 """The `format` of compressed-tensors that means this."""
 
 _FORM: Final = "NVFP4"
+GGML_TYPE: Final = GGML_TYPES[_FORM]
+
+_SCALES: Final = 4
+"""The scales of a block of ggml's."""
+_SIGN: Final = np.uint8(0x80)
+_NOT_A_NUMBER: Final = 0x7F
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class NVFP4Layer:
     scales: str
     over_all: str
     is_divisor: bool
+    ggml_type: int = GGML_TYPE
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -49,11 +60,41 @@ class NVFP4Layer:
     def rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.float32]:
         raw = source.rows(self.packed, start, stop)
         values = np.take(VALUES, np.stack([raw & 15, raw >> 4], axis=-1).reshape(stop - start, -1))
-        one = np.float32(source.rows(self.over_all, 0, 1).astype(np.float32).reshape(-1)[0])
+        one = self._over_all(source)
         scales = floats(source.rows(self.scales, start, stop))
         scales = scales / one if self.is_divisor else scales * one
         values *= np.repeat(scales, GROUP, axis=1)
         return values
+
+    def raw_rows(self, source: TensorSource, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Return rows [start, stop) as ggml's blocks, of inputs that make whole ones.
+
+        Raises CheckpointError: a scale below zero or that isn't a number, for which they have no place.
+        """
+        scales = source.rows(self.scales, start, stop).view(np.uint8)
+        if (scales > _SIGN).any() or (scales == _NOT_A_NUMBER).any():
+            raise CheckpointError(
+                f"tensor {self.scales} has scales below zero or that aren't numbers, for which NVFP4 files "
+                "have no place; choose another type"
+            )
+        n_blocks = scales.shape[1] // _SCALES
+        made = np.empty((stop - start, n_blocks, _SCALES + _SCALES * GROUP // 2), np.uint8)
+        made[..., :_SCALES] = scales.reshape(stop - start, n_blocks, _SCALES) & ~_SIGN
+        raw = source.rows(self.packed, start, stop).reshape(stop - start, n_blocks, _SCALES, 2, GROUP // 4)
+        first, second = raw[..., 0, :], raw[..., 1, :]
+        pairs = np.empty((*first.shape, 2), np.uint8)
+        pairs[..., 0] = first & 15 | second << 4
+        pairs[..., 1] = first >> 4 | second & 0xF0
+        made[..., _SCALES:] = pairs.reshape(stop - start, n_blocks, -1)
+        return made.reshape(stop - start, -1)
+
+    def second_scale(self, source: TensorSource) -> np.float32:
+        """Return the factor."""
+        one = self._over_all(source)
+        return np.float32(1) / one if self.is_divisor else one
+
+    def _over_all(self, source: TensorSource) -> np.float32:
+        return np.float32(source.rows(self.over_all, 0, 1).astype(np.float32).reshape(-1)[0])
 
 
 def nvfp4_layers(entries: Mapping[str, TensorEntry]) -> list[NVFP4Layer]:
@@ -65,10 +106,6 @@ def nvfp4_layers(entries: Mapping[str, TensorEntry]) -> list[NVFP4Layer]:
         elif name.endswith(".weight_packed"):
             weight = name.removesuffix("_packed")
             layers.append(_layer(entries, weight, name, "weight_global_scale", is_divisor=True))
-        elif name.endswith(".pre_quant_scale"):
-            raise CheckpointError(
-                f"the checkpoint has {name}, scales of inputs that weights don't hold; give the 16-bit model"
-            )
     return layers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from models.doctor.tiny_model import write_tiny_gguf
 from models.errors import InvalidGGUF
 from models.gguf.adapter_info import read_adapter_info
-from models.gguf.info import GGUFInfo, read_gguf_info
+from models.gguf.info import GGUFInfo, GGUFTensor, read_gguf_info
 from tests.adapter_gguf import adapter_tensors, write_adapter_gguf
 
 Q = "blk.0.attn_q.weight"
@@ -81,6 +82,20 @@ def test_misfits(options: dict[str, Any], said: str, base: GGUFInfo, tmp_path: P
     assert said in error.value.message
     assert str(path) in error.value.message
     assert "give a LoRA adapter made for this model" in error.value.message
+
+
+def test_feed_forwards_with_second_scales(base: GGUFInfo, tmp_path: Path) -> None:
+    """llama.cpp would end the process; it adds to attention, and to NVFP4 without such scales."""
+    up, q = "blk.0.ffn_up.weight", Q
+    in_blocks = [replace(t, type="NVFP4") if t.name in (up, q) else t for t in base.tensors]
+    path = write_adapter_gguf(tmp_path / "a.gguf")
+    assert read_adapter_info(path, replace(base, tensors=tuple(in_blocks))).rank == 4
+    scales = [GGUFTensor(f"{name.removesuffix('weight')}scale", (1,), "F32", 0, 4) for name in (up, q)]
+    scaled = replace(base, tensors=(*in_blocks, *scales))
+    with pytest.raises(InvalidGGUF, match=r"it changes blk\.0\.ffn_up\.weight, which is NVFP4 with a second"):
+        read_adapter_info(path, scaled)
+    attention = write_adapter_gguf(tmp_path / "b.gguf", adapter_tensors(targets=("attn_q",)))
+    assert read_adapter_info(attention, scaled).rank == 4
 
 
 def cut(data: bytes) -> bytes:

@@ -243,6 +243,7 @@ def test_names_that_would_leave_the_cache(name: str) -> None:
         ("m-Q4_0_4_4.gguf", "Q4_0_4_4"),
         ("m-fp16.gguf", "F16"),
         ("m-mxfp4.gguf", "MXFP4"),
+        ("m-NVFP4.gguf", "NVFP4"),
         ("Qwen2.5-7B-Instruct.gguf", None),
         ("Q6_K/part-00001-of-00002.gguf", "Q6_K"),
         ("IQ2_XXS/m-UD-Q4_K_XL-00001-of-00002.gguf", "Q4_K_XL"),

@@ -203,10 +203,10 @@ FORMS: dict[str, Form] = {
 }
 
 
-def write_form(form: Form, folder: Path) -> tuple[Path, Path]:
+def write_form(form: Form, folder: Path, intermediate_size: int = 96) -> tuple[Path, Path]:
     """Write the checkpoint in the form, and the plain one. Return `folder`/form and `folder`/plain."""
     plain = write_pico_checkpoint(
-        folder / "plain", n_layers=1, hidden=64, dtype="F32", config={"intermediate_size": 96}
+        folder / "plain", n_layers=1, hidden=64, dtype="F32", config={"intermediate_size": intermediate_size}
     )
     config = read_json_object(plain / "config.json")
     meant: Tensors = dict(pico_tensors(config, seed=0, dtype="F32"))

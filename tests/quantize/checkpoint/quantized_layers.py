@@ -150,6 +150,73 @@ def awq(n_out: int, n_in: int, *, group_size: int, gemv: bool = False, seed: int
     )
 
 
+def awq_fast(
+    n_out: int, n_in: int, *, group_size: int, zeros_name: str = "qzeros", seed: int = 0
+) -> Quantized:
+    """Pack as AutoAWQ's gemv_fast and llm-awq do: word by word, each four numbers of one output.
+
+    16 words of 64 are of one output; the numbers of 32 inputs are in four runs of 8, of which each has the
+    pairs 0 8 16 24, 2 10 18 26 …, even places before odd ones.
+    """
+    random = np.random.default_rng(seed)
+    size = n_in if group_size == -1 else group_size
+    n_groups = n_in // size
+    q, zeros = random.integers(0, 16, (n_out, n_in)), random.integers(0, 16, (n_out, n_groups))
+    scales = random_scales(random, (n_out, n_groups))
+    scaled = -(scales.astype(np.float32) * zeros).astype(np.float16)
+    padded = np.zeros((2, -(-n_groups // 8) * 8, n_out), np.float16)
+    padded[:, :n_groups] = scales.T, scaled.T
+    order = [pair + 8 * run + number for pair in (0, 2, 4, 6) for number in (0, 1) for run in range(4)]
+    packed = np.zeros((n_out // 4, n_in), np.uint16)
+    for o in range(n_out):
+        for place in range(n_in):
+            unit, at = divmod(place, 64)
+            word = 64 * unit + 16 * (o % 4) + at // 4
+            number = int(q[o, 64 * unit + at // 32 * 32 + order[at % 32]])
+            packed[o // 4, word] |= number << (4 * (at % 4))
+    weight = np.empty((n_out, n_in), np.float32)
+    for o in range(n_out):
+        for i in range(n_in):
+            product = np.float32(q[o, i]) * np.float32(scales[o, i // size])
+            weight[o, i] = product + np.float32(scaled[o, i // size])
+    tensors = {"qweight": packed.view(np.int16), "scales": padded[0], zeros_name: padded[1]}
+    return Quantized(tensors, weight)
+
+
+def marlin(
+    n_out: int, n_in: int, *, group_size: int, names: tuple[str, str] = ("B", "s"), seed: int = 0
+) -> Quantized:
+    """Pack for Marlin: word by word, what a thread of 32 multiplies with in each of four tiles.
+
+    Thread t has of a tile of 16 by 16 the outputs t // 4 and 8 further, of each the inputs 2 (t % 4) and the
+    next, and those 8 further; a word has every second of these 8 numbers first.
+    """
+    random = np.random.default_rng(seed)
+    size = n_in if group_size == -1 else group_size
+    q, scales = random.integers(0, 16, (n_out, n_in)), random_scales(random, (n_in // size, n_out))
+    packed = np.zeros((n_in // 16, 2 * n_out), np.uint32)
+    for line in range(n_in // 16):
+        for word in range(2 * n_out):
+            chunk, at = divmod(word, 128)
+            thread, tile = divmod(at, 4)
+            outputs = [64 * chunk + 16 * tile + thread // 4 + further for further in (0, 8)]
+            inputs = [16 * line + 2 * (thread % 4) + further for further in (0, 1, 8, 9)]
+            numbers = [int(q[o, i]) for o in outputs for i in inputs]
+            packed[line, word] = sum(
+                number << (4 * at) for at, number in enumerate([*numbers[::2], *numbers[1::2]])
+            )
+    stored = np.empty_like(scales)
+    for o in range(n_out):  # of 64 outputs, the eight that are 8 apart are neighbours; of 32, four pairs
+        chunk, at = divmod(o, 64 if group_size != -1 else 32)
+        place = 8 * (at % 8) + at // 8 if group_size != -1 else at % 8 // 2 * 8 + at // 8 * 2 + at % 2
+        stored[:, chunk * (64 if group_size != -1 else 32) + place] = scales[:, o]
+    weight = np.empty((n_out, n_in), np.float32)
+    for o in range(n_out):
+        for i in range(n_in):
+            weight[o, i] = np.float32(int(q[o, i]) - 8) * np.float32(scales[i // size, o])
+    return Quantized({names[0]: packed.view(np.int32), names[1]: stored}, weight)
+
+
 def fp8(
     n_out: int,
     n_in: int,
@@ -348,3 +415,32 @@ def nvfp4(n_out: int, n_in: int, *, is_divisor: bool, seed: int = 0) -> Quantize
         names[1]: one if is_divisor else one[0],
     }
     return Quantized(tensors, weight)
+
+
+def modelopt_int4(
+    n_out: int, n_in: int, *, group_size: int, second_scale: bool = False, seed: int = 0
+) -> Quantized:
+    """Two outputs to a byte, in two's complement. The second scale of W4A8 isn't the weights'."""
+    random = np.random.default_rng(seed)
+    q = random.integers(-8, 8, (n_out, n_in))
+    scales = random_scales(random, (n_out, n_in // group_size))
+    packed = [[(q[o, i] & 15) | (q[o + 1, i] & 15) << 4 for i in range(n_in)] for o in range(0, n_out, 2)]
+    weight = np.empty((n_out, n_in), np.float32)
+    for o in range(n_out):
+        for i in range(n_in):
+            weight[o, i] = np.float32(q[o, i]) * np.float32(scales[o, i // group_size])
+    tensors: Tensors = {"weight": np.array(packed, np.uint8), "weight_scale": scales}
+    if second_scale:
+        tensors["weight_scale_2"] = np.array(0.25, np.float32)
+    return Quantized(tensors, weight)
+
+
+def smoothed(layer: Quantized, *, axes: int = 1, seed: int = 9) -> Quantized:
+    """Return the layer with scales of its inputs, which the weight has to take over."""
+    n_in = layer.weight.shape[1]
+    scale = random_scales(np.random.default_rng(seed), (n_in,), ml_dtypes.bfloat16)
+    weight = layer.weight.copy()
+    for i in range(n_in):
+        weight[:, i] *= np.float32(scale[i])
+    stored = scale if axes == 1 else scale.reshape(1, n_in)
+    return Quantized({**layer.tensors, "pre_quant_scale": stored}, weight)

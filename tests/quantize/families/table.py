@@ -66,6 +66,12 @@ GPTQ, AWQ, FP8, NVFP4, MXFP4, compressed-tensors, bitsandbytes (4 and 8 bits), H
 weights they mean, in F32. Where llama.cpp's converter reads a form, `tests/quantize/checkpoint` compares with
 it. We differ from it on purpose in these:
 
+- Weights in NVFP4 stay as they are, bit by bit, in a file of the type NVFP4, as far as llama.cpp's graph
+  takes their second scales ([quantization.md](quantization.md#nvfp4)). The converter keeps them in every
+  file, also where the graph leaves the scales out. It drops signs of scales, and keeps scales that aren't
+  numbers, which mean 0 to ggml; here both are errors.
+- Scales of inputs (modelopt's `pre_quant_scale`) are folded into the weights, and GPTQ and AWQ packed for
+  Marlin are unpacked; the converter reads neither.
 - Experts in MXFP4 stay as they are, bit by bit, in a file of the type MXFP4_MOE; in files of other types
   they have that type. The converter keeps them in every file.
 - Zeros of GPTQ (before `gptq_v2`) are stored less one, and the one was subtracted from whole 32-bit words. So

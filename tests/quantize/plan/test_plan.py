@@ -195,7 +195,6 @@ def test_tied_embeddings_have_no_output(checkpoint: Checkpoint) -> None:
         (["IQ2_XS"], "importance matrix"),
         (["Q2_K_S"], "importance matrix"),
         (["Q9"], "no type to"),
-        (["NVFP4"], "no file of the type NVFP4 can be made: llama.cpp's quantizer writes no NVFP4"),
     ],
 )
 def test_types_that_cant_be_written(checkpoint: Checkpoint, types: list[str], reason: str) -> None:

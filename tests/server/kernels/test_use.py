@@ -213,6 +213,7 @@ def test_experts_that_stay_on_the_cpu_are_in_panels_all_the_same(
         ({}, "Q4_K", True, True),
         ({}, "Q4_K", False, False),
         ({}, "MXFP4", True, False),
+        ({}, "NVFP4", True, False),
         ({"kernels": "on"}, "MXFP4", False, True),
         ({"kernels": "off"}, "Q4_K", True, False),
     ],
@@ -237,6 +238,7 @@ def test_beside_a_gpu_what_stays_is_computed_with_them_where_that_pays(
         ("Q4_0", TinyModel(n_embd=160, n_ff=96, n_head=8)),  # heads of 20
         ("Q4_K_M", TinyModel(n_embd=288, n_head=9, n_head_kv=3)),
         ("F16", TinyModel(n_embd=96, n_ff=33 * 32, n_head=3, n_head_kv=1)),
+        ("NVFP4", TinyModel(n_embd=320, n_head=5, n_head_kv=5, n_ff=96)),  # blocks are left to ggml
     ],
 )
 def test_models_of_odd_widths(type_: str, tiny: TinyModel, tmp_path: Path, library: KernelLibrary) -> None:

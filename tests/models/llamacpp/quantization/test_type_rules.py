@@ -45,7 +45,8 @@ def test_no_tensors_need_no_plan() -> None:
 @pytest.mark.parametrize(
     ("description", "ftype", "tensors", "words"),
     [
-        (TINY, 60, [], "60 is no file type"),
+        (TINY, 60, [], "no file type 60"),
+        (TINY, 39, [], "no file type 39"),
         (ModelDescription("nope", 256, 512, 2, 4, 2, 64, 64), 15, [], "no architecture `nope`"),
         (ModelDescription("gptj", 256, 512, 2, 4, 2, 64, 64), 15, [], "no architecture `gptj`"),
         (ModelDescription("llama", 256, 512, 513, 4, 2, 64, 64), 15, [], "513 layers.*limit is 512"),

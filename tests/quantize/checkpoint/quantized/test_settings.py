@@ -157,8 +157,10 @@ def test_a_file_of_settings_beside_whole_weights(tmp_path: Path, caplog: pytest.
 @pytest.mark.parametrize("method", ["bitnet", "aqlm", "modelopt"])
 def test_methods_whose_tensors_are_not_known_are_refused(method: str) -> None:
     raw = MemorySource(WHOLE)
-    config = {"quantization_config": {"quant_method": method, "quant_algo": "W4A8_AWQ"}}
-    with pytest.raises(CheckpointError, match=f"by {method} W4A8_AWQ.*or remove its quantization_config"):
+    config = {"quantization_config": {"quant_method": method, "quant_algo": "W8A8_SQ_PER_CHANNEL"}}
+    with pytest.raises(
+        CheckpointError, match=f"by {method} W8A8_SQ_PER_CHANNEL.*or remove its quantization_config"
+    ):
         dequantize(raw, config, Path("nowhere"))
     assert raw.closed
 
