@@ -140,14 +140,15 @@ def test_a_value_that_is_no_number_spoils_the_rows_that_see_it(workshop: Worksho
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_gelu_is_exact_wherever_a_value_stands(workshop: Workshop, name: str) -> None:
     program = workshop.gelu(name)
-    x = np.concatenate([sample_values((1, 133))[0], np.float32([0.0, -0.0, 3e38, -3e38, np.inf, -np.inf])])
+    special = np.array([0.0, -0.0, 3e38, -3e38, np.inf, -np.inf], np.float32)
+    x = np.concatenate([sample_values((1, 133))[0], special])
     for gate in (None, np.cos(np.arange(len(x))).astype(np.float32)):
         together, alone = program.gelu(x, gate)
         assert np.array_equal(together, alone)
         exact = exact_gelu(x[:-2]) * (1.0 if gate is None else gate[:-2].astype(np.float64))
         np.testing.assert_allclose(together[:-2], exact, rtol=1e-5, atol=1e-20)
         assert together[-1] == 0.0
-    spoiled = program.gelu(np.float32([1.0, np.nan, 2.0]), None)[0]
+    spoiled = program.gelu(np.array([1.0, np.nan, 2.0], np.float32), None)[0]
     assert np.array_equal(np.isnan(spoiled), [False, True, False])
 
 
