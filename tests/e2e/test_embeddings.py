@@ -10,24 +10,28 @@ import httpx
 import pytest
 
 from tests.e2e.running import RunningServer, corral, environment, serving
+from tests.quantize.families.all_families import ALL_FAMILIES
+from tests.quantize.families.checkpoint import read_golden
+from tests.quantize.families.generation_golden import PROMPT
 from tests.server.worker.family_models import write_family_gguf
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
+MODELS = ("bert", "xlm-roberta-reranker", "embedding-gemma")
 DOCUMENTS = ["The river runs past the stone.", "moon", "the sun and the wind"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("embeddings")
-    for name in ("bert", "xlm-roberta-reranker"):
+    for name in MODELS:
         write_family_gguf(name, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[RunningServer]:
-    models = (str(folder / "bert.gguf"), str(folder / "xlm-roberta-reranker.gguf"))
+    models = [str(folder / f"{name}.gguf") for name in MODELS]
     with serving(*models, env=environment(folder), log=folder / "log") as running:
         yield running
 
@@ -42,6 +46,14 @@ def test_the_openai_client_gets_vectors(server: RunningServer) -> None:
     assert answer.usage.prompt_tokens > 303
 
 
+def test_vectors_behind_dense_layers_are_those_of_sentence_transformers(server: RunningServer) -> None:
+    family = next(family for family in ALL_FAMILIES if family.name == "embedding-gemma")
+    expected = read_golden(family)["decoded"]["pooled"]
+    with server.client as client:
+        answer = client.embeddings.create(model="embedding-gemma", input=PROMPT, encoding_format="float")
+    assert answer.data[0].embedding[: len(expected)] == pytest.approx(expected, abs=1e-3)
+
+
 def test_a_reranker_ranks_and_each_kind_is_told(server: RunningServer) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         body = {"model": "xlm-roberta-reranker", "query": "river", "documents": DOCUMENTS, "top_n": 2}
@@ -51,7 +63,7 @@ def test_a_reranker_ranks_and_each_kind_is_told(server: RunningServer) -> None:
         refused = client.post("/v1/chat/completions", json=chat)
     assert len(results) == 2
     assert results[0]["relevance_score"] >= results[1]["relevance_score"]
-    assert kinds == {"bert": "embedding", "xlm-roberta-reranker": "rerank"}
+    assert kinds == dict(zip(MODELS, ("embedding", "rerank", "embedding"), strict=True))
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "model_kind_not_supported"
 

@@ -4,7 +4,7 @@ The independent opinion of the oracle tests; needs torch and transformers, and S
 tree. TYPES are joined by commas, OUT has a `{type}` in it. The converter tells a byte-level pre-tokenizer by
 a hash of one text's token ids, which it can't know for a tokenizer made in a test: PRE answers for it, if it
 isn't empty. TARGET is the folder of a head's model, if it isn't empty. `--mmproj` behind them converts what
-lets the model see.
+lets the model see. Layers behind the pooling are taken over where a checkpoint has them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ def main() -> None:
     if pre:
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
     script = str(Path(sources) / "convert_hf_to_gguf.py")
+    gemma = importlib.import_module("conversion.gemma")
     for type_ in types.split(","):
+        gemma.EmbeddingGemma.module_paths = []  # each run appends to the list of the class
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
         sys.argv += ["--target-model-dir", target] if target else []
-        sys.argv += projector
+        sys.argv += [*projector, "--sentence-transformers-dense-modules"]
         runpy.run_path(script, run_name="__main__")
 
 

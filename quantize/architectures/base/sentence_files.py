@@ -7,12 +7,13 @@ config_sentence_transformers.json  {"prompts": {"query": "query: ", …}, "defau
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from models.errors import CheckpointError
 from models.gguf.pooling import DEFAULT_PROMPT_KEY, PROMPT_PREFIX
-from quantize.checkpoint.json_file import parse_json, read_bounded, read_json_object
+from quantize.checkpoint.json_file import read_json_object
+from quantize.checkpoint.sentence_modules import read_modules
 from quantize.gguf.header import Metadata, string, uint32
 
 MEAN: Final = 1
@@ -26,10 +27,8 @@ _POOLING_FLAGS: Final = {
     "pooling_mode_lasttoken": LAST,
 }
 _POOLING_MODES: Final = {"mean": MEAN, "cls": CLS, "lasttoken": LAST}
-_MODULES_LIMIT_BYTES: Final = 2**20
 _PROMPTS_FILE: Final = "config_sentence_transformers.json"
-_UNKNOWN_LAYERS: Final = (".Dense", ".LSTM", ".CNN", ".LayerNorm", ".WeightedLayerPooling")
-MAX_PATH_CHARS: Final = 255
+_UNKNOWN_LAYERS: Final = (".LSTM", ".CNN", ".LayerNorm", ".WeightedLayerPooling")
 MAX_PROMPTS: Final = 256
 MAX_PROMPT_CHARS: Final = 65_536
 
@@ -90,27 +89,18 @@ def pooling_type(directory: Path) -> int | None:
     )
 
 
+def uncomputed(layer: str) -> CheckpointError:
+    """Return the error for a layer behind the model that llama.cpp doesn't compute."""
+    return CheckpointError(
+        f"modules.json has a layer {layer} behind the model, which llama.cpp doesn't"
+        " compute; its vectors would be others"
+    )
+
+
 def _pooling_path(directory: Path) -> str | None:
-    if not (directory / "modules.json").is_file():
-        return None
-    modules = parse_json(read_bounded(directory / "modules.json", _MODULES_LIMIT_BYTES), "modules.json")
-    found = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    found = read_modules(directory)
     for module in found:
-        if str(module.get("type")).endswith(_UNKNOWN_LAYERS):
-            raise CheckpointError(
-                f"modules.json has a layer {module['type']} behind the model, which llama.cpp doesn't"
-                " compute; its vectors would be others"
-            )
-    pooling = next((module for module in found if str(module.get("type")).endswith("Pooling")), None)
-    return None if pooling is None else _inside(pooling.get("path"))
-
-
-def _inside(path: Any) -> str:
-    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
-    if not parts or ".." in parts or parts[0] == "/":
-        raise CheckpointError(
-            f"modules.json names the folder {path!r:.80}, outside its own; it isn't trusted"
-        )
-    if len(str(path)) > MAX_PATH_CHARS or not str(path).isprintable():
-        raise CheckpointError(f"modules.json names the folder {path!r:.80}, which can't be one; correct it")
-    return str(path)
+        if module.type.endswith(_UNKNOWN_LAYERS):
+            raise uncomputed(module.type)
+    pooling = next((module for module in found if module.type.endswith("Pooling")), None)
+    return None if pooling is None else pooling.folder

@@ -115,7 +115,10 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
         "absent",
     ): "rope_parameters lacks it: the outer one counts",
     ("phi-moe", "original_max_position_embeddings", "null"): "an outer null is refused for every family",
-    ("gemma3", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type",
+    **{
+        (family, "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type"
+        for family in ("gemma3", "embedding-gemma")
+    },
     ("modern-bert", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides type, as above",
     ("glm4-moe", "num_mtp_layers", "beside"): "the class takes this alias alone otherwise than all others",
     ("hunyuan-vl", "factor", "absent"): "alpha stretches the rotation, whether a factor is said or not",
