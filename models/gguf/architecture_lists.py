@@ -130,6 +130,9 @@ WINDOW_PERIODS = {
 }
 """The architectures one of whose so many layers has no window where a header doesn't say which."""
 
+ENCODER_WINDOW_PERIODS = {"gemma-embedding": 6, "modern-bert": 3}
+"""The encoders with windows, which have no cache, and their periods where a header doesn't say them."""
+
 WHOLE_FIRST = _names("cohere2moe laguna smallthinker")
 """Those of them whose first layer is one without a window."""
 

@@ -68,6 +68,21 @@ class DenseLayer:
         """The name of its matrix among the checkpoint's tensors."""
         return f"{self.folder}.linear.weight"
 
+    def require_linear(self, architecture: str, n_in: int) -> None:
+        """Check that llama.cpp's `architecture` computes the layer, to which `n_in` numbers come.
+
+        Raises CheckpointError: a bias, an activation, another width.
+        """
+        if self.has_bias or not self.activation.endswith(".Identity"):
+            raise CheckpointError(
+                f"{self.folder}/config.json has a bias or the activation {self.activation:.80}; "
+                f"llama.cpp's `{architecture}` computes neither"
+            )
+        if self.n_in != n_in:
+            raise CheckpointError(
+                f"{self.folder}/config.json has in_features {self.n_in}; {n_in} numbers come to it"
+            )
+
 
 def read_modules(directory: Path) -> tuple[Module, ...]:
     """Return the modules of a checkpoint, none where there is no modules.json. Raises CheckpointError."""

@@ -13,9 +13,10 @@ from typing import Final
 from models.errors import CheckpointError
 from models.gguf.pooling import DEFAULT_PROMPT_KEY, PROMPT_PREFIX
 from quantize.checkpoint.json_file import read_json_object
-from quantize.checkpoint.sentence_modules import read_modules
+from quantize.checkpoint.sentence_modules import MODULES_FILE, read_modules
 from quantize.gguf.header import Metadata, string, uint32
 
+NONE: Final = 0
 MEAN: Final = 1
 CLS: Final = 2
 LAST: Final = 3
@@ -87,6 +88,15 @@ def pooling_type(directory: Path) -> int | None:
     raise CheckpointError(
         f"{path}/config.json asks for a pooling that llama.cpp doesn't have; it has mean, cls and lasttoken"
     )
+
+
+def require_modules(directory: Path) -> None:
+    """Check that a checkpoint has a modules.json. Raises CheckpointError."""
+    if not (directory / MODULES_FILE).is_file():
+        raise CheckpointError(
+            f"the checkpoint lacks {MODULES_FILE}, which says how its vectors are pooled and which layers "
+            "follow, in folders like 1_Pooling and 2_Dense; download the whole repository"
+        )
 
 
 def uncomputed(layer: str) -> CheckpointError:

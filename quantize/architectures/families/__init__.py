@@ -82,8 +82,7 @@ kimi_linear.py      Kimi Linear: delta attention with a decay per channel, and l
                     positions.
 laguna.py           Laguna: windows in some layers with other rotation and more heads, gates behind attention,
                     experts.
-lfm2.py             LFM2: most layers are short convolutions over tokens, the others attend; also with
-                    experts.
+lfm2.py             LFM2: most layers are short convolutions over tokens, others attend; experts; embedders.
 llama.py            Llama 1 to 3.x and the models made from them (Alpaca, Vicuna, Koala, WizardLM …), and
                     Mistral.
 llama4.py           Llama 4, text only: experts in some layers; every fourth sees everything, without

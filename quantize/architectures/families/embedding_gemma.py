@@ -14,9 +14,10 @@ from typing import ClassVar, Final
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
+from quantize.architectures.base.sentence_files import require_modules
 from quantize.architectures.base.sliding_window import sliding_window_metadata
 from quantize.architectures.families.gemma3 import Gemma3
-from quantize.checkpoint.sentence_modules import MODULES_FILE, DenseLayer
+from quantize.checkpoint.sentence_modules import DenseLayer
 from quantize.gguf.header import Metadata, uint32
 
 PLACES: Final = ("dense_2", "dense_3")
@@ -47,15 +48,7 @@ class EmbeddingGemma(Gemma3):
             )
         widths = [n_embd, *(layer.n_out for layer in layers)]
         for layer, n_in in zip(layers, widths, strict=False):
-            if layer.has_bias or not layer.activation.endswith(".Identity"):
-                raise CheckpointError(
-                    f"{layer.folder}/config.json has a bias or the activation {layer.activation:.80}; "
-                    f"llama.cpp's `{self.gguf_name}` computes neither"
-                )
-            if layer.n_in != n_in:
-                raise CheckpointError(
-                    f"{layer.folder}/config.json has in_features {layer.n_in}; {n_in} numbers come to it"
-                )
+            layer.require_linear(self.gguf_name, n_in)
         if widths[-1] != n_embd:
             raise CheckpointError(
                 f"{layers[-1].folder}/config.json has out_features {widths[-1]}; the vectors of llama.cpp's "
@@ -96,9 +89,5 @@ class EmbeddingGemma(Gemma3):
 
     def folder_metadata(self, directory: Path) -> Metadata:
         """Return the keys of sentence-transformers' files, without which nobody knows the vectors."""
-        if not (directory / MODULES_FILE).is_file():
-            raise CheckpointError(
-                f"the checkpoint lacks {MODULES_FILE}, which says how its vectors are pooled and which "
-                "layers follow (2_Dense and 3_Dense of EmbeddingGemma); download the whole repository"
-            )
+        require_modules(directory)
         return super().folder_metadata(directory)

@@ -53,7 +53,6 @@ NOT_YET = {
     "DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
     " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, MiMoV2ForCausalLM, Qwen4ExpForCausalLM": "not"
     " done yet",
-    "Lfm2Model": "its vectors need layers from further folders",
     "HYV4ForCausalLM": "llama.cpp computes something else than transformers",
     "PLMForCausalLM": "llama.cpp ends its process when it serves two sequences of it",
     "PlamoForCausalLM, Plamo2ForCausalLM, Plamo3ForCausalLM, Rwkv6ForCausalLM, Rwkv7ForCausalLM": "their"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def vectors(directory: Path) -> dict[str, Any]:
 
     is_t5 = (directory / "spiece.model").is_file()
     model = _load(transformers.T5EncoderModel if is_t5 else transformers.AutoModel, directory)
+    if model.config.architectures == ["Lfm2BidirectionalModel"]:
+        _look_ahead(model)
     with torch.no_grad():
         rows = model(input_ids=torch.tensor([PROMPT])).last_hidden_state[0].numpy()
     layers = [
@@ -56,6 +59,34 @@ def vectors(directory: Path) -> dict[str, Any]:
     record = golden_generation([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
     pooled = [round(float(value), 6) for value in (mean / np.linalg.norm(mean))[:N_LOGITS]]
     return {**record, "pooled": pooled} if layers else record
+
+
+def _look_ahead(lfm2: Any) -> None:
+    """Make LFM2's attention see all, and put each token in the middle of its convolution's.
+
+    transformers has no such class; the makers' own one differs from LFM2 in these two.
+    """
+    for layer in lfm2.layers:
+        if hasattr(layer, "self_attn"):
+            layer.self_attn.register_forward_pre_hook(_without_mask, with_kwargs=True)
+        else:
+            layer.conv.forward = partial(_centred_convolution, layer.conv)
+
+
+def _without_mask(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    del module
+    return args, {**kwargs, "attention_mask": None}
+
+
+def _centred_convolution(module: Any, hidden_states: Any, **kwargs: Any) -> Any:
+    import torch
+
+    del kwargs
+    b, c, x = module.in_proj(hidden_states).transpose(-1, -2).chunk(3, dim=-2)
+    weight = module.conv.weight
+    padding = (weight.shape[-1] - 1) // 2
+    mixed = torch.nn.functional.conv1d(b * x, weight, padding=padding, groups=weight.shape[0])
+    return module.out_proj((c * mixed).transpose(-1, -2))
 
 
 def scores(directory: Path) -> dict[str, Any]:

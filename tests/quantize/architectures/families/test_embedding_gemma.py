@@ -1,4 +1,4 @@
-"""EmbeddingGemma: layers behind its pooling that llama.cpp doesn't compute, and files that are missing."""
+"""EmbeddingGemma and LFM2's embedders: layers that llama.cpp doesn't compute, and missing files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from models.errors import CheckpointError
 from quantize.architectures.families.embedding_gemma import EmbeddingGemma
+from quantize.architectures.families.lfm2 import Lfm2Embedder
 from quantize.architectures.registry import architecture_of
 from quantize.checkpoint.sentence_modules import DenseLayer
+from tests.pico import write_json
 
 WIDE = DenseLayer("2_Dense", 768, 3072, False, "torch.nn.modules.linear.Identity")
 BACK = dataclasses.replace(WIDE, folder="3_Dense", n_in=3072, n_out=768)
@@ -71,3 +73,25 @@ def test_a_model_that_only_looks_back_is_refused() -> None:
 def test_without_modules_json(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"lacks modules\.json.*2_Dense"):
         family().folder_metadata(tmp_path)
+
+
+def lfm2(name: str) -> Lfm2Embedder:
+    kinds = ["conv", "full_attention"]
+    found = architecture_of({"architectures": [name], "num_hidden_layers": 2, "layer_types": kinds})
+    assert isinstance(found, Lfm2Embedder)
+    return found
+
+
+def test_lfm2_has_one_layer_and_no_pooling_is_one(tmp_path: Path) -> None:
+    layer = dataclasses.replace(WIDE, folder="1_Dense", n_in=2560, n_out=128)
+    colbert = lfm2("Lfm2Model").with_dense((layer,))
+    assert colbert.metadata()["lfm2.embedding_length_out"].data == 128
+    assert colbert.tensor_rules()[-1].shape == (128, 2560)
+    with pytest.raises(CheckpointError, match="computes one"):
+        colbert.with_dense((layer, layer))
+    with pytest.raises(CheckpointError, match=r"lacks modules\.json"):
+        colbert.folder_metadata(tmp_path)
+    write_json(tmp_path / "modules.json", [])
+    assert colbert.folder_metadata(tmp_path)["lfm2.pooling_type"].data == 0
+    assert "lfm2.attention.causal" not in colbert.metadata()
+    assert lfm2("Lfm2BidirectionalModel").metadata()["lfm2.attention.causal"].data is False
