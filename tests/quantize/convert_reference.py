@@ -18,7 +18,11 @@ from typing import Any
 
 from tests.quantize.converter_repairs import repair_converter
 
-AS_WRITTEN = ("nomic_bert", "step3p5")  # transformers 5 gives them other names and other defaults throughout
+AS_WRITTEN = (
+    "nomic_bert",
+    "step3p5",
+    "mimo_v2_flash",
+)  # transformers 5 gives them other names and other defaults throughout
 DROPPED = ("rotary_pct",)
 UNDER_OTHER_NAMES = ("kimi_linear", "bailing_hybrid")
 
@@ -38,6 +42,8 @@ def main() -> None:
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
         sys.argv += ["--target-model-dir", target] if target else []
         sys.argv += [*projector, "--sentence-transformers-dense-modules"]
+        written = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+        sys.argv += ["--no-mtp"] if written.get("model_type") == "mimo_v2_flash" else []
         runpy.run_path(script, run_name="__main__")
 
 

@@ -94,6 +94,8 @@ mamba.py            Mamba 1 and 2, and Falcon Mamba: nothing but state spaces.
 maple.py            Maple: experts everywhere, and windows in some layers; those without don't rotate.
 mellum.py           Mellum 2: Qwen 3's mixture of experts with a window in some layers, where YaRN doesn't
                     stretch.
+mimo2.py            MiMo V2 Flash: windows with sinks and more key-value heads in most layers; experts; short
+                    values.
 minicpm.py          MiniCPM 1, 2 and 4: Llama with scales of the embedding, of each layer's addition and of
                     the logits.
 minicpm3.py         MiniCPM 3: DeepSeek's latent attention, with the matrix that makes keys and values as it

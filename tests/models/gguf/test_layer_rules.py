@@ -159,6 +159,6 @@ def test_one_layer_of_granite_rotates() -> None:
 
 @pytest.mark.parametrize(("period", "is_right"), [(1, False), (2, True), (3, False)])
 def test_an_encoder_with_windows_needs_layers_of_both_kinds(period: int, is_right: bool) -> None:
-    changes = {"block_count": 2, "attention__sliding_window": 8}
+    changes: dict[str, Any] = {"block_count": 2, "attention__sliding_window": 8}
     found = faults("gemma-embedding", attention__sliding_window_pattern=period, **changes)
     assert any("leaves no layer" in fault for fault in found) != is_right

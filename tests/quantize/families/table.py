@@ -51,8 +51,7 @@ of theirs. Of models that see or hear, too, the text model is quantized, and of 
 NOT_YET = {
     "CogVLMForCausalLM, XverseForCausalLM": "llama.cpp or its converter computes something else for them",
     "DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
-    " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, MiMoV2ForCausalLM, Qwen4ExpForCausalLM": "not"
-    " done yet",
+    " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, Qwen4ExpForCausalLM": "not done yet",
     "HYV4ForCausalLM": "llama.cpp computes something else than transformers",
     "PLMForCausalLM": "llama.cpp ends its process when it serves two sequences of it",
     "PlamoForCausalLM, Plamo2ForCausalLM, Plamo3ForCausalLM, Rwkv6ForCausalLM, Rwkv7ForCausalLM": "their"
