@@ -53,6 +53,7 @@ NOT_YET = {
     "DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
     " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, Qwen4ExpForCausalLM": "not done yet",
     "HYV4ForCausalLM": "llama.cpp computes something else than transformers",
+    "MiMoV2ForCausalLM of MiMo V2.5": "queries, keys and values are one matrix, cut for several devices",
     "PLMForCausalLM": "llama.cpp ends its process when it serves two sequences of it",
     "PlamoForCausalLM, Plamo2ForCausalLM, Plamo3ForCausalLM, Rwkv6ForCausalLM, Rwkv7ForCausalLM": "their"
     " vocabularies aren't read here",
