@@ -18,6 +18,9 @@ from models.errors import CheckpointError
 
 INDEX_SUFFIX: Final = ".index.json"
 
+MODULE_FOLDER: Final = r"\d{1,3}_[A-Za-z]{1,64}"
+"""The pattern of the name of a folder that holds a sentence-transformers' module, such as `1_Pooling`."""
+
 _STEMS: Final = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 """The names that transformers looks for, in its order."""
 

@@ -63,8 +63,8 @@ PLAIN_ATTENTION = LLAMAS | _names(
     cohere2 cohere2moe command-r dbrx deci deepseek dots1 eagle3 ernie4_5 ernie4_5-moe eurobert
     exaone exaone-moe exaone4 falcon gemma gemma-embedding gemma2 gemma3 gemma3n glm4 glm4moe
     gpt-oss gpt2 gptneox granite granite_swa granitemoe grok grovemoe hunyuan-dense hunyuan-moe
-    hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna llama minicpm minimax-m2 minimax-m3 modern-bert
-    mpt nemotron neo-bert nomic-bert nomic-bert-moe olmo2 openelm phi2 phi3 phimoe qwen qwen2
+    hunyuan_vl hy_v3 internlm2 jina-bert-v2 laguna llama mimo2 minicpm minimax-m2 minimax-m3
+    modern-bert mpt nemotron neo-bert nomic-bert nomic-bert-moe olmo2 openelm phi2 phi3 phimoe qwen qwen2
     qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qwen3vlmoe refact smallthinker smollm3 stablelm
     starcoder starcoder2 step35 t5 t5encoder
     """
@@ -129,6 +129,9 @@ WINDOW_PERIODS = {
     "smallthinker": 4,
 }
 """The architectures one of whose so many layers has no window where a header doesn't say which."""
+
+ENCODER_WINDOW_PERIODS = {"gemma-embedding": 6, "modern-bert": 3}
+"""The encoders with windows, which have no cache, and their periods where a header doesn't say them."""
 
 WHOLE_FIRST = _names("cohere2moe laguna smallthinker")
 """Those of them whose first layer is one without a window."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from models.gguf.architecture_lists import GLM_LONG_CONTEXT, MIXED_BY_HEADS, MIXED_BY_INTERVAL
 from models.gguf.hyperparameters import MAX_LAYERS, Hyperparameters
 from models.gguf.reader import GGUFArray, GGUFTensor
-from models.gguf.window_layers import has_window, window_layers
+from models.gguf.window_layers import encoder_window_layers, has_window, window_layers
 
 
 def layer_kind_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> Iterator[str]:
@@ -22,7 +22,14 @@ def layer_kind_faults(keys: Hyperparameters, tensors: Sequence[GGUFTensor]) -> I
 
 
 def _window_faults(keys: Hyperparameters) -> Iterator[str]:
-    """Yield windows that no layer has: llama.cpp asserts that there is one."""
+    """Yield windows that no layer has, or of an encoder all: llama.cpp asserts that there is one."""
+    layers = encoder_window_layers(keys)
+    for kind, text in ((True, "with"), (False, "without")):
+        if layers and kind not in layers:
+            yield (
+                f"{keys.name('attention.sliding_window_pattern')} leaves no layer {text} a window "
+                "(one or more of each kind)"
+            )
     if not has_window(keys):
         return
     if not any(window_layers(keys)):

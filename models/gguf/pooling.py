@@ -54,10 +54,15 @@ def _named(info: GGUFInfo, *, is_causal: bool) -> PoolingName | None:
     number = info.hyperparameter("pooling_type")
     if number is not None and 0 <= number < len(POOLING_NAMES):
         name = POOLING_NAMES[number]
-        return None if is_causal and name == "none" else name
+        return None if is_causal and name == "none" and not _projects(info) else name
     if is_causal:
         return None
     return "rank" if has_head(info) else "mean"
+
+
+def _projects(info: GGUFInfo) -> bool:
+    """Return True if the model's vectors pass through a layer behind it, as a ColBERT's tokens do."""
+    return any(tensor.name == "dense_2.weight" for tensor in info.tensors)
 
 
 def _labels(info: GGUFInfo) -> tuple[str, ...]:

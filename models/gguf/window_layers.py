@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.gguf.architecture_lists import (
+    ENCODER_WINDOW_PERIODS,
     EXAONE4_LAYERS_WITH_WINDOWS,
     LISTED_WINDOWS,
     WHOLE_FIRST,
@@ -29,11 +30,25 @@ def window_layers(keys: Hyperparameters) -> list[bool]:
     """Return for each layer True if its attention has a window; empty where llama.cpp keeps no such cache."""
     if not has_window(keys):
         return []
+    return _layers(keys, WINDOW_PERIODS.get(keys.prefix, 0), whole_first=keys.prefix in WHOLE_FIRST)
+
+
+def encoder_window_layers(keys: Hyperparameters) -> list[bool]:
+    """Return for each layer of an encoder True if its attention has a window; empty without windows."""
+    if keys.prefix not in ENCODER_WINDOW_PERIODS:
+        return []
+    is_modern_bert = keys.prefix == "modern-bert"
+    if is_modern_bert and not keys.integer("attention.sliding_window"):
+        return []
+    return _layers(keys, ENCODER_WINDOW_PERIODS[keys.prefix], whole_first=is_modern_bert)
+
+
+def _layers(keys: Hyperparameters, period: int, *, whole_first: bool) -> list[bool]:
     n_all = min(keys.integer("block_count") or 0, MAX_LAYERS)
     pattern = keys.get("attention.sliding_window_pattern")
     if isinstance(pattern, GGUFArray):
         listed = keys.per_layer("attention.sliding_window_pattern")[:n_all]
         return [bool(one) for one in listed] + [False] * (n_all - len(listed))
-    period = pattern if isinstance(pattern, int) else WINDOW_PERIODS.get(keys.prefix, 0)
-    whole = 0 if keys.prefix in WHOLE_FIRST else period - 1
+    period = pattern if isinstance(pattern, int) else period
+    whole = 0 if whole_first else period - 1
     return [layer < keys.n_layers and (period == 0 or layer % period != whole) for layer in range(n_all)]

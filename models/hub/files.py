@@ -2,7 +2,7 @@
 
 once: weights, in one form: safetensors before .bin; a ready GGUF when its type is requested, or when there
       is nothing else
-always: config, tokenizer, templates, licence and model card at the root
+always: config, tokenizer, templates, licence and model card at the root; sentence-transformers' modules
 never: original/, onnx/, flax, tf, consolidated duplicates, training state
 """
 
@@ -17,7 +17,7 @@ from typing import Literal
 
 from models.errors import CheckpointError, HubError, ModelNotFound
 from models.gguf.projector import PROJECTOR_NUMBERS, is_projector_name
-from models.weight_files import INDEX_SUFFIX, IndexReader, WeightFiles, choose_weight_files
+from models.weight_files import INDEX_SUFFIX, MODULE_FOLDER, IndexReader, WeightFiles, choose_weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,10 @@ class Choice:
 _SMALL = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "README.md", "LICENSE*", "LICENCE*")
 _GGUF_SMALL = ("config.json", "*.jinja", "README.md", "LICENSE*", "LICENCE*")
 _SMALL_FOLDERS = ("additional_chat_templates",)
-_MODULE_CONFIG = re.compile(r"\d{1,3}_[A-Za-z]{1,64}/config\.json")
+_MODULE_CONFIG = re.compile(rf"{MODULE_FOLDER}/config\.json")
 """The settings of a sentence-transformers' module, such as `1_Pooling/config.json`."""
+_DENSE_WEIGHTS = re.compile(r"\d{1,3}_Dense/model\.safetensors")
+"""The weights of a module behind the pooling."""
 _SMALL_LIMIT_BYTES = 256 << 20
 _OTHER_WEIGHTS = (
     "flax_model*",
@@ -98,7 +100,10 @@ def choose(
         if unread is None:
             _require_all_shards(repo, weights)
         small = [
-            file for file in files if _is_small(file, _SMALL) and not _is_foreign_index(file, weights, chosen)
+            file
+            for file in files
+            if _is_dense_layer(file)
+            or (_is_small(file, _SMALL) and not _is_foreign_index(file, weights, chosen))
         ]
         index = next((file for file in files if file.path == unread), None)
         return Choice("checkpoint", None, (*small, *weights), index)
@@ -196,6 +201,11 @@ def _is_small(file: RemoteFile, globs: Sequence[str]) -> bool:
     return (
         _matches(name, globs) and not _matches(name, _OTHER_WEIGHTS) and file.size_bytes <= _SMALL_LIMIT_BYTES
     )
+
+
+def _is_dense_layer(file: RemoteFile) -> bool:
+    """True if the file has the weights of a layer behind the pooling, which count among the small files."""
+    return _DENSE_WEIGHTS.fullmatch(file.path) is not None and file.size_bytes <= _SMALL_LIMIT_BYTES
 
 
 def _is_foreign_index(file: RemoteFile, weights: Sequence[RemoteFile], chosen: WeightFiles | None) -> bool:

@@ -1,6 +1,7 @@
 """A checkpoint: a folder as Hugging Face lays it out, in any form of weights; or a GGUF file.
 
-folder    config.json, weights (safetensors, torch's files; floats or quantized), tokenizer files
+folder    config.json, weights (safetensors, torch's files; floats or quantized), tokenizer files, and folders
+          of dense layers behind the pooling (2_Dense)
 x.gguf    everything in one file, or in parts `x-00001-of-0000N.gguf`
 """
 
@@ -20,6 +21,7 @@ from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SUFFIX as SAFETENSORS_SUFFIX
 from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.sentence_modules import with_dense_weights
 from quantize.checkpoint.shards import read_index
 from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.torch.source import open_torch_files
@@ -49,7 +51,8 @@ class Checkpoint(Closing):
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; {_fix(path)}")
         config = read_json_object(path / "config.json")
-        return cls(path, config, dequantize(open_weights(path), config, path))
+        weights = dequantize(open_weights(path), config, path)
+        return cls(path, config, with_dense_weights(weights, path))
 
     def close(self) -> None:
         self.tensors.close()

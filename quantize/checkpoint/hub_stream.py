@@ -1,8 +1,8 @@
 """A checkpoint of the Hub whose weights never reach the disk: they are fetched while quantized.
 
-config.json, the tokenizer and the other small files are downloaded as usual. The weights' headers come first;
-then the tensors, in ranges, ahead of the pass and in its order (`prefetch`). Only safetensors can be read so:
-their headers say where everything is.
+config.json, the tokenizer and the other small files, dense layers among them, are downloaded as usual. The
+weights' headers come first; then the tensors, in ranges, ahead of the pass and in its order (`prefetch`).
+Only safetensors can be read so: their headers say where everything is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from quantize.checkpoint.json_file import read_json_object
 from quantize.checkpoint.prefetch import Prefetcher
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SUFFIX, SafetensorsSource
+from quantize.checkpoint.sentence_modules import with_dense_weights
 from quantize.checkpoint.shards import read_index
 from quantize.control import JobControl
 
@@ -55,7 +56,8 @@ class HubStream:
     def open(self) -> Checkpoint:
         """Download the small files, read the weights' headers. Raises HubError, CheckpointError."""
         download = self._download
-        remote = {file.path: file.file for file in download.files if file.path.endswith(SUFFIX)}
+        weights = [file for file in download.files if _is_weights(file.path)]
+        remote = {file.path: file.file for file in weights if file.path.endswith(SUFFIX)}
         small = tuple(file for file in download.files if not _is_weights(file.path))
         if not remote:
             raise CheckpointError(
@@ -68,14 +70,15 @@ class HubStream:
             replace(download, files=small), control.on_download, control.cancel, paths=self._paths
         )
         files = _weight_files(download.repo, folder, remote)
-        weights = [remote[name] for name in files.names]
+        streamed = [remote[name] for name in files.names]
         reader = hub.ranges(download)
-        prefetcher = self._prefetcher = Prefetcher(reader, weights, self._prefetch_bytes)
+        prefetcher = self._prefetcher = Prefetcher(reader, streamed, self._prefetch_bytes)
         try:
             config = read_json_object(folder / "config.json")
-            remote_bytes = {folder / file.path: RemoteBytes(file, reader, prefetcher) for file in weights}
+            remote_bytes = {folder / file.path: RemoteBytes(file, reader, prefetcher) for file in streamed}
             raw = HubStreamSource(remote_bytes, files.weight_map, prefetcher)
-            return Checkpoint(folder, config, dequantize(raw, config, folder))
+            floats = dequantize(raw, config, folder)
+            return Checkpoint(folder, config, with_dense_weights(floats, folder))
         except BaseException:  # its threads end with Ctrl-C, too
             prefetcher.close()
             raise
@@ -164,4 +167,5 @@ def _weight_files(repo: str, folder: Path, names: Collection[str]) -> WeightFile
 
 
 def _is_weights(path: str) -> bool:
-    return path.endswith((SUFFIX, ".bin", ".pt", ".pth", ".gguf"))
+    """Return whether a file holds the model's weights; those of dense layers, in folders, are small."""
+    return "/" not in path and path.endswith((SUFFIX, ".bin", ".pt", ".pth", ".gguf"))

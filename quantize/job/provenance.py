@@ -107,10 +107,13 @@ class InputHashes:
 
     def _run(self) -> None:
         for place in self._places:
-            files = sorted(place.iterdir()) if place.is_dir() else [place]
+            files = (
+                [*sorted(place.iterdir()), *sorted(place.glob("*_Dense/*"))] if place.is_dir() else [place]
+            )
             for path in files:
                 if path.suffix in _WEIGHTS and path.is_file():
-                    name = path.name if len(self._places) == 1 else f"{place.name}/{path.name}"
+                    name = path.name if path == place else path.relative_to(place).as_posix()
+                    name = name if len(self._places) == 1 else f"{place.name}/{name}"
                     with contextlib.suppress(OSError, InterruptedError):
                         self._digests[name] = self._hash(path)
 

@@ -21,6 +21,7 @@ import yaml
 from models.errors import CheckpointError, ConfigError, QuantizationError
 from models.reference import ModelRef
 from models.version import VERSION
+from models.weight_files import MODULE_FOLDER
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.hub_stream import HubStream
 from quantize.checkpoint.json_file import optional_json_object, read_bounded
@@ -284,7 +285,10 @@ def _assemble(
 
 
 def small_files(directory: Path) -> list[Path]:
-    """Return a model's files that are neither weights nor config.json nor card: tokenizer, template …"""
+    """Return a model's files that are neither weights nor its config.json nor card: tokenizer, template …
+
+    The settings of sentence-transformers' modules are among them.
+    """
     try:
         return [
             path
@@ -295,6 +299,10 @@ def small_files(directory: Path) -> list[Path]:
             if path.is_file()
             and not _WEIGHT_FILE.fullmatch(path.name)
             and path.stat().st_size <= _SMALL_BYTES
+        ] + [
+            path
+            for path in sorted(directory.glob("*/config.json"))
+            if re.fullmatch(MODULE_FOLDER, path.parent.name) and path.stat().st_size <= _SMALL_BYTES
         ]
     except OSError as error:
         raise QuantizationError(f"{directory} can't be read: {error.strerror}; check it") from error

@@ -22,6 +22,7 @@ from models.errors import DiskFull, QuantizationError
 from models.store.atomic_write import disk_errors, fsync_file, fsync_folder
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.safetensors import DTYPES
+from quantize.checkpoint.sentence_modules import dense_layers
 from quantize.checkpoint.source import TensorEntry, TensorSource
 from quantize.merge.chunks import row_ranges
 
@@ -60,6 +61,12 @@ def write_checkpoint(
     """
     if out.exists():
         raise QuantizationError(f"{out} exists; remove it, or give another --out")
+    dense = dense_layers(checkpoint.directory)
+    if dense:
+        raise QuantizationError(
+            f"the merge has a layer in a folder of its own, {dense[0].folder}, and only one is written "
+            "here; quantize the recipe itself"
+        )
     total = needed_bytes(checkpoint.tensors)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     with disk_errors(f"write {out.name}", out.parent, "--out"):

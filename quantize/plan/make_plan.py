@@ -16,6 +16,7 @@ from quantize.architectures.registry import architecture_of
 from quantize.architectures.requantize import GGUFModel, NoVocabulary
 from quantize.checkpoint.checkpoint import Checkpoint
 from quantize.checkpoint.json_file import read_json_object
+from quantize.checkpoint.sentence_modules import dense_layers, require_dense_weights
 from quantize.checkpoint.source import BlockSource, TensorSource
 from quantize.gguf.general_metadata import general_metadata
 from quantize.gguf.header import Metadata, string, uint32
@@ -188,6 +189,9 @@ def _model(
     elif target is not None:
         raise QuantizationError(f"{checkpoint.directory} is no head that drafts; leave out --target")
     architecture = architecture.with_tensors(checkpoint.tensors.entries)
+    dense = dense_layers(checkpoint.directory)
+    architecture = architecture.with_dense(dense)
+    require_dense_weights(dense, checkpoint.tensors.entries)
     vocabulary = read_vocabulary(
         directory, config, architecture.vocabulary_size, architecture.added_token_rules
     )

@@ -4,7 +4,7 @@ The independent opinion of the oracle tests; needs torch and transformers, and S
 tree. TYPES are joined by commas, OUT has a `{type}` in it. The converter tells a byte-level pre-tokenizer by
 a hash of one text's token ids, which it can't know for a tokenizer made in a test: PRE answers for it, if it
 isn't empty. TARGET is the folder of a head's model, if it isn't empty. `--mmproj` behind them converts what
-lets the model see.
+lets the model see. Layers behind the pooling are taken over where a checkpoint has them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from typing import Any
 
 from tests.quantize.converter_repairs import repair_converter
 
-AS_WRITTEN = ("nomic_bert", "step3p5")  # transformers 5 gives them other names and other defaults throughout
+AS_WRITTEN = (
+    "nomic_bert",
+    "step3p5",
+    "mimo_v2_flash",
+)  # transformers 5 gives them other names and other defaults throughout
 DROPPED = ("rotary_pct",)
 UNDER_OTHER_NAMES = ("kimi_linear", "bailing_hybrid")
 
@@ -32,10 +36,14 @@ def main() -> None:
     if pre:
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
     script = str(Path(sources) / "convert_hf_to_gguf.py")
+    gemma = importlib.import_module("conversion.gemma")
     for type_ in types.split(","):
+        gemma.EmbeddingGemma.module_paths = []  # each run appends to the list of the class
         sys.argv = [script, checkpoint, "--outtype", type_, "--outfile", out.format(type=type_)]
         sys.argv += ["--target-model-dir", target] if target else []
-        sys.argv += projector
+        sys.argv += [*projector, "--sentence-transformers-dense-modules"]
+        written = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+        sys.argv += ["--no-mtp"] if written.get("model_type") == "mimo_v2_flash" else []
         runpy.run_path(script, run_name="__main__")
 
 

@@ -12,7 +12,8 @@ from models.errors import CheckpointError
 from models.llamacpp.quantization.type_rules import ModelDescription
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
-from quantize.architectures.base.sentence_files import sentence_metadata
+from quantize.architectures.base.sentence_files import sentence_metadata, uncomputed
+from quantize.checkpoint.sentence_modules import DenseLayer
 from quantize.gguf.header import Metadata, uint32
 from quantize.vocabulary.added_tokens import COMMON, AddedTokenRules
 from quantize.vocabulary.vocabulary import Vocabulary
@@ -84,6 +85,15 @@ class Architecture(ABC):
     def with_tensors(self, names: Iterable[str]) -> Architecture:
         """Return the family of a checkpoint with such tensors: itself, unless they make further layers."""
         del names
+        return self
+
+    def with_dense(self, layers: Sequence[DenseLayer]) -> Architecture:
+        """Return the family of a checkpoint with such layers behind its pooling: itself where there are none.
+
+        Raises CheckpointError: layers that llama.cpp's family doesn't compute.
+        """
+        if layers:
+            raise uncomputed(f"Dense ({layers[0].folder})")
         return self
 
     def size(self, name: str) -> int:

@@ -7,14 +7,16 @@ config_sentence_transformers.json  {"prompts": {"query": "query: ", …}, "defau
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from models.errors import CheckpointError
 from models.gguf.pooling import DEFAULT_PROMPT_KEY, PROMPT_PREFIX
-from quantize.checkpoint.json_file import parse_json, read_bounded, read_json_object
+from quantize.checkpoint.json_file import read_json_object
+from quantize.checkpoint.sentence_modules import MODULES_FILE, read_modules
 from quantize.gguf.header import Metadata, string, uint32
 
+NONE: Final = 0
 MEAN: Final = 1
 CLS: Final = 2
 LAST: Final = 3
@@ -26,10 +28,8 @@ _POOLING_FLAGS: Final = {
     "pooling_mode_lasttoken": LAST,
 }
 _POOLING_MODES: Final = {"mean": MEAN, "cls": CLS, "lasttoken": LAST}
-_MODULES_LIMIT_BYTES: Final = 2**20
 _PROMPTS_FILE: Final = "config_sentence_transformers.json"
-_UNKNOWN_LAYERS: Final = (".Dense", ".LSTM", ".CNN", ".LayerNorm", ".WeightedLayerPooling")
-MAX_PATH_CHARS: Final = 255
+_UNKNOWN_LAYERS: Final = (".LSTM", ".CNN", ".LayerNorm", ".WeightedLayerPooling")
 MAX_PROMPTS: Final = 256
 MAX_PROMPT_CHARS: Final = 65_536
 
@@ -90,27 +90,27 @@ def pooling_type(directory: Path) -> int | None:
     )
 
 
-def _pooling_path(directory: Path) -> str | None:
-    if not (directory / "modules.json").is_file():
-        return None
-    modules = parse_json(read_bounded(directory / "modules.json", _MODULES_LIMIT_BYTES), "modules.json")
-    found = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
-    for module in found:
-        if str(module.get("type")).endswith(_UNKNOWN_LAYERS):
-            raise CheckpointError(
-                f"modules.json has a layer {module['type']} behind the model, which llama.cpp doesn't"
-                " compute; its vectors would be others"
-            )
-    pooling = next((module for module in found if str(module.get("type")).endswith("Pooling")), None)
-    return None if pooling is None else _inside(pooling.get("path"))
-
-
-def _inside(path: Any) -> str:
-    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
-    if not parts or ".." in parts or parts[0] == "/":
+def require_modules(directory: Path) -> None:
+    """Check that a checkpoint has a modules.json. Raises CheckpointError."""
+    if not (directory / MODULES_FILE).is_file():
         raise CheckpointError(
-            f"modules.json names the folder {path!r:.80}, outside its own; it isn't trusted"
+            f"the checkpoint lacks {MODULES_FILE}, which says how its vectors are pooled and which layers "
+            "follow, in folders like 1_Pooling and 2_Dense; download the whole repository"
         )
-    if len(str(path)) > MAX_PATH_CHARS or not str(path).isprintable():
-        raise CheckpointError(f"modules.json names the folder {path!r:.80}, which can't be one; correct it")
-    return str(path)
+
+
+def uncomputed(layer: str) -> CheckpointError:
+    """Return the error for a layer behind the model that llama.cpp doesn't compute."""
+    return CheckpointError(
+        f"modules.json has a layer {layer} behind the model, which llama.cpp doesn't"
+        " compute; its vectors would be others"
+    )
+
+
+def _pooling_path(directory: Path) -> str | None:
+    found = read_modules(directory)
+    for module in found:
+        if module.type.endswith(_UNKNOWN_LAYERS):
+            raise uncomputed(module.type)
+    pooling = next((module for module in found if module.type.endswith("Pooling")), None)
+    return None if pooling is None else pooling.folder

@@ -49,14 +49,18 @@ class Gemma(Decoder):
     """The norms of a layer: the GGUF name, and that in the checkpoint."""
 
     has_output = False
+    looks_ahead: ClassVar[bool] = False
+    """True if llama.cpp lets tokens attend to later ones, as an embedder's do."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         if not self.has_output:
             self.require_tied()
-        if self.config.optional_flag("use_bidirectional_attention", False):
+        if bool(self.config.optional_flag("use_bidirectional_attention", False)) != self.looks_ahead:
+            computed = "looks ahead, too" if self.looks_ahead else "looks back only"
             raise CheckpointError(
-                f"config.json has use_bidirectional_attention; llama.cpp's `{self.gguf_name}` looks back only"
+                f"config.json has {'no ' if self.looks_ahead else ''}use_bidirectional_attention; "
+                f"llama.cpp's `{self.gguf_name}` {computed}"
             )
 
     def metadata(self) -> Metadata:

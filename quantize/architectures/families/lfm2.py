@@ -1,9 +1,11 @@
-"""LFM2: most layers are short convolutions over tokens, the others attend; also with experts."""
+"""LFM2: most layers are short convolutions over tokens, others attend; experts; embedders."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from models.errors import CheckpointError
@@ -18,9 +20,11 @@ from quantize.architectures.base.moe import (
     router_rule,
 )
 from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rules
+from quantize.architectures.base.sentence_files import NONE, prompts_metadata, require_modules
 from quantize.architectures.base.state_space import convolution_rules
 from quantize.architectures.base.transform import Constant
-from quantize.gguf.header import Metadata, uint32
+from quantize.checkpoint.sentence_modules import DenseLayer
+from quantize.gguf.header import Metadata, boolean, uint32
 
 FEED_FORWARD = {"gate": "w1", "up": "w3", "down": "w2"}
 SIGMOID = 2
@@ -133,6 +137,73 @@ class Lfm2(Decoder):
         """Return the rules of a layer's feed-forward; experts replace it."""
         matrices = gated_matrices(FEED_FORWARD, self.hyperparameters.n_embd, self.hyperparameters.n_ff)
         return plain_rules(f"blk.{layer}", "", f"model.layers.{layer}.feed_forward", matrices)
+
+
+class Lfm2Embedder(Lfm2):
+    """Lfm2Model and Lfm2BidirectionalModel: LFM2-ColBERT, LFM2.5-ColBERT, LFM2.5-Embedding.
+
+    The bidirectional one's tokens attend to later ones, too, and its convolutions have their token in the
+    middle. A ColBERT's vectors are those of its tokens, through a dense layer.
+    """
+
+    huggingface_names: ClassVar[tuple[str, ...]] = ("Lfm2Model", "Lfm2BidirectionalModel")
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.dense: DenseLayer | None = None
+
+    def with_dense(self, layers: Sequence[DenseLayer]) -> Lfm2Embedder:
+        """Return the family with this layer behind its vectors.
+
+        Raises CheckpointError: more than one, another width than its vectors', a bias or an activation.
+        """
+        if len(layers) > 1:
+            raise CheckpointError(
+                f"modules.json has {len(layers)} dense layers; llama.cpp's `{self.gguf_name}` computes one"
+            )
+        family = copy.copy(self)
+        for layer in layers:
+            layer.require_linear(self.gguf_name, self.hyperparameters.n_embd)
+            family.dense = layer
+        family.__dict__.pop("_source_names", None)
+        return family
+
+    @property
+    def looks_ahead(self) -> bool:
+        """True if tokens attend to later ones."""
+        return self.config.architecture() == "Lfm2BidirectionalModel"
+
+    def _output_rules(self, shape: tuple[int, int]) -> list[TensorRule]:
+        """Return none: vectors are all that is made of a text."""
+        del shape
+        return []
+
+    def is_needless(self, name: str) -> bool:
+        """Tell whether no one needs a tensor: an output matrix."""
+        return name.startswith("lm_head.") or super().is_needless(name)
+
+    def metadata(self) -> Metadata:
+        prefix, keys = self.gguf_name, super().metadata()
+        if self.looks_ahead:
+            keys[f"{prefix}.attention.causal"] = boolean(False)
+        if self.dense is not None:
+            keys[f"{prefix}.embedding_length_out"] = uint32(self.dense.n_out)
+        return keys
+
+    def tensor_rules(self) -> Sequence[TensorRule]:
+        rules, dense = list(super().tensor_rules()), self.dense
+        if dense is not None:
+            rules.append(TensorRule("dense_2.weight", (dense.weight_name,), (dense.n_out, dense.n_in)))
+        return rules
+
+    def folder_metadata(self, directory: Path) -> Metadata:
+        """Return the keys of sentence-transformers' files, without which nobody knows the vectors.
+
+        Without a pooling among them, the tokens' vectors count.
+        """
+        require_modules(directory)
+        none: Metadata = {f"{self.gguf_name}.pooling_type": uint32(NONE), **prompts_metadata(directory)}
+        return super().folder_metadata(directory) or none
 
 
 class Lfm2Moe(Lfm2):

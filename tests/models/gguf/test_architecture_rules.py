@@ -294,7 +294,12 @@ NO_FIRST_INDEXER = GGUFArray("u32", 2, struct.pack("<2I", 0, 1))
         (NOTE, "no indexer in layer 0", {"attention__indexer__types": NO_FIRST_INDEXER}),
         (NOTE, "no indexer in layer 1", {"attention__sliding_window_pattern": NO_WINDOW}),
         (
-            {"architecture": "gemma-embedding", "dense_2_feat_in": 64, "dense_3_feat_out": 0},
+            {
+                "architecture": "gemma-embedding",
+                "attention__sliding_window_pattern": 2,
+                "dense_2_feat_in": 64,
+                "dense_3_feat_out": 0,
+            },
             "dense_2_feat_in is 65",
             {"dense_2_feat_in": 65},
         ),

@@ -59,12 +59,13 @@ def test_a_cache_of_windows_has_layers(architecture: str, pattern: Any, is_right
         ("exaone4", {"block_count": 64}, False),
         ("exaone4", {"block_count": 65, "nextn_predict_layers": 1}, False),
         ("exaone4", {"block_count": 64, "nextn_predict_layers": 1}, True),
-        ("modern-bert", {"attention__sliding_window": 8}, True),
-        ("gemma-embedding", {"attention__sliding_window": 8}, True),
+        ("modern-bert", {}, True),
+        ("modern-bert", {"attention__sliding_window": 8}, False),
+        ("gemma-embedding", {"attention__sliding_window": 8}, False),
         ("maple", {}, False),
     ],
 )
-def test_only_a_cache_of_windows_needs_them(
+def test_a_cache_of_windows_needs_them_and_an_encoders_mask(
     architecture: str, changes: dict[str, Any], is_right: bool
 ) -> None:
     found = faults(architecture, attention__sliding_window_pattern=NO_WINDOW, **changes)
@@ -154,3 +155,10 @@ def test_one_layer_of_granite_rotates() -> None:
     for pattern, is_right in ((None, True), (LAST_WINDOW, True), (NO_WINDOW, False)):
         found = [fault for fault in faults("granite_swa", attention__rope_pattern=pattern) if "rope" in fault]
         assert (found == []) == is_right, pattern
+
+
+@pytest.mark.parametrize(("period", "is_right"), [(1, False), (2, True), (3, False)])
+def test_an_encoder_with_windows_needs_layers_of_both_kinds(period: int, is_right: bool) -> None:
+    changes: dict[str, Any] = {"block_count": 2, "attention__sliding_window": 8}
+    found = faults("gemma-embedding", attention__sliding_window_pattern=period, **changes)
+    assert any("leaves no layer" in fault for fault in found) != is_right

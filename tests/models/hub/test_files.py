@@ -45,6 +45,10 @@ def test_safetensors_before_bin() -> None:
             "1_Pooling/config.json",
             "1_Pooling/README.md",
             "2_../config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "onnx/model.safetensors",
         ]
     )
     assert choice.kind == "checkpoint"
@@ -55,6 +59,8 @@ def test_safetensors_before_bin() -> None:
         "additional_chat_templates/tool_use.jinja",
         "modules.json",
         "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
     }
     assert choice.files[-1].path == "model.safetensors"
 

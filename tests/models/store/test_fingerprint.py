@@ -27,6 +27,20 @@ def test_changes_with_the_files(tmp_path: Path) -> None:
     assert fingerprint(folder) != first
 
 
+def test_modules_behind_the_model_count_and_other_folders_do_not(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "a")
+    first = fingerprint(folder)
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.safetensors").write_bytes(b"others")
+    assert fingerprint(folder) == first
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"dense")
+    with_module = fingerprint(folder)
+    assert with_module != first
+    os.utime(folder / "2_Dense" / "model.safetensors", ns=(1, 1))
+    assert fingerprint(folder) != with_module
+
+
 def test_contents_are_the_same_anywhere(tmp_path: Path) -> None:
     one, two = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
     os.utime(two / "config.json", ns=(1, 1))

@@ -115,7 +115,10 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
         "absent",
     ): "rope_parameters lacks it: the outer one counts",
     ("phi-moe", "original_max_position_embeddings", "null"): "an outer null is refused for every family",
-    ("gemma3", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type",
+    **{
+        (family, "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides the older name, type"
+        for family in ("gemma3", "embedding-gemma")
+    },
     ("modern-bert", "rope_scaling", json.dumps(YARN)): "the class's rope_type default hides type, as above",
     ("glm4-moe", "num_mtp_layers", "beside"): "the class takes this alias alone otherwise than all others",
     ("hunyuan-vl", "factor", "absent"): "alpha stretches the rotation, whether a factor is said or not",
@@ -135,6 +138,13 @@ DIFFERENCES: Mapping[tuple[str, str, str], str] = {
     ("deepseek", "n_shared_experts", "null"): "the makers' class: no experts that are always used",
 }
 """What is read otherwise on purpose, by the beginning of the family's name, the field and its state."""
+
+
+MAKERS_OWN = (
+    *("layernorm_epsilon", "num_hidden_layers"),
+    *("rope_scaling", "rope_theta", "partial_rotary_factor"),
+)
+"""MiMo V2's fields that transformers' class doesn't look at, or whose lists have the length of others."""
 
 
 def ours(config: Mapping[str, Any]) -> Any:
@@ -246,6 +256,8 @@ def is_meant(family: Family, path: tuple[str, ...], state: str, config: Config) 
         return True  # the class writes nothing then, and would read its default; test_decoder.py has it
     if family.name == "kimi-linear" and path[0] in ("rope_parameters", "rope_scaling"):
         return True  # it attends without positions, and we read none of these
+    if family.name == "mimo2" and path[0] in MAKERS_OWN:
+        return True
     # The class compares the length of a list that we have no use for.
     has_list = any("layer_types" in section for section in (config, config.get("text_config", {})))
     return path[-1] == "num_hidden_layers" and state == "absent" and has_list

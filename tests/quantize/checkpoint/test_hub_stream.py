@@ -23,6 +23,8 @@ from tests.hub_server import HubServer, Repo
 from tests.peft import write_peft_adapter
 from tests.pico import write_json, write_pico_checkpoint
 from tests.quantize.checkpoint.write_tensors import write_any_safetensors
+from tests.quantize.families.all_families import ALL_FAMILIES
+from tests.quantize.families.checkpoint import read_golden, write_checkpoint
 from tests.quantize.summary import summary
 
 REF = ModelRef.parse("someone/pico")
@@ -217,3 +219,23 @@ def test_only_safetensors_are_streamed(
     hub.add("someone/bins", folder)
     with pytest.raises(CheckpointError, match="no safetensors"):
         stream(store, ModelRef.parse("someone/bins"))
+
+
+def test_dense_layers_are_downloaded_and_all_else_is_streamed(
+    hub: HubServer, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in hub.environment(tmp_path).items():
+        monkeypatch.setenv(key, value)
+    family = next(family for family in ALL_FAMILIES if family.name == "embedding-gemma")
+    golden = read_golden(family)
+    folder = write_checkpoint(family, tmp_path, golden["config"], golden["tensors"])
+    hub.add("someone/embedder", folder)
+    outcome = stream(store, ModelRef.parse("someone/embedder"))
+    hashes = outcome.model.manifest.source.sha256 if outcome.model is not None else {}
+    assert set(hashes) == {"model.safetensors", "2_Dense/model.safetensors", "3_Dense/model.safetensors"}
+    here = quantize_reference(ModelRef.parse(str(folder)), TYPES, store=store)
+    assert [summary(file.path)["tensors"] for file in outcome.files] == [
+        summary(file.path)["tensors"] for file in here.files
+    ]
+    assert here.model is not None
+    assert set(here.model.manifest.source.sha256) == set(hashes)

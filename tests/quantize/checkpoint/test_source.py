@@ -24,6 +24,7 @@ from quantize.checkpoint.prefetch import Prefetcher
 from quantize.checkpoint.quantized.dequantize import DequantizedSource
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
+from quantize.checkpoint.sentence_modules import SourceWithModules
 from quantize.checkpoint.source import TensorSource
 from quantize.checkpoint.torch.source import TorchSource
 from quantize.merge.borrowed_output import BorrowedOutput
@@ -112,6 +113,11 @@ def borrowed(folder: Path) -> TensorSource:
     return BorrowedOutput(head, open_weights(small(folder)), "lm_head.weight")
 
 
+def with_modules(folder: Path) -> TensorSource:
+    dense = MemorySource({"linear.weight": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    return SourceWithModules(open_weights(small(folder)), {"2_Dense": dense})
+
+
 def merge(folder: Path) -> TensorSource:
     write_family(folder, ["a", "b"], n_layers=1)
     models = [{"model": str(folder / name), "parameters": {"weight": 0.5}} for name in ("a", "b")]
@@ -131,6 +137,7 @@ SOURCES: dict[type[TensorSource], Callable[[Path], TensorSource]] = {
     LoraSource: lora,
     RenamedSource: renamed,
     BorrowedOutput: borrowed,
+    SourceWithModules: with_modules,
     MergeSource: merge,
 }
 

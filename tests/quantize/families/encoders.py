@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.pico import write_json
+from tests.pico import write_json, write_safetensors
 from tests.pico_encoder_tokenizers import make_roberta, write_xlm_json, write_xlm_model
 from tests.quantize.families import neobert_reference
+from tests.quantize.families.checkpoint import tensor_values
 from tests.quantize.families.encoder_checkpoints import (
     BERT,
     GATED,
@@ -24,7 +27,7 @@ from tests.quantize.families.encoder_checkpoints import (
     with_head,
     without_tied,
 )
-from tests.quantize.families.family import Family
+from tests.quantize.families.family import BPE_VOCABULARY, PICO, SPM_VOCABULARY, Family
 
 BERT_PRE = "jina-v2-en"
 LABELS = {"0": "contradiction", "1": "entailment", "2": "neutral"}
@@ -42,6 +45,7 @@ SIDE_BY_SIDE = (
 NO_CLASSIFIER = "llama.cpp has no classifier of EuroBERT, whose pooling this would be"
 GUESSING = "the head that guesses masked tokens makes no vector; the converter keeps a part of it"
 LAYER_NORMS = "ModernBERT has layer norms, whose epsilon is the other key"
+OF_TOKENS = "a ColBERT's vectors are those of its tokens; the converter says nothing of it"
 TOLERANCE = 2e-2  # ggml's GELU comes from a table of F16
 
 
@@ -71,6 +75,32 @@ def sentence_transformers(mode: str, then: Callable[[Path], None] | None = None)
         flags = {"mean_tokens": False, "cls_token": False, "lasttoken": False, mode: True}
         settings = {f"pooling_mode_{name}": value for name, value in flags.items()}
         write_json(directory / "1_Pooling" / "config.json", {"word_embedding_dimension": 256, **settings})
+
+    return edit
+
+
+def with_dense(widths: tuple[int, ...], first: int = 2) -> Callable[[Path], None]:
+    """Write the files of a model with layers from each of `widths` to the next.
+
+    It pools by the mean before them, if they aren't the `first` ones behind the model.
+    """
+
+    def edit(directory: Path) -> None:
+        sentence_transformers("mean_tokens")(directory)
+        if first == 1:
+            shutil.rmtree(directory / "1_Pooling")
+            write_json(directory / "modules.json", [{"idx": 0, "path": "", "type": "x.Transformer"}])
+        modules = json.loads((directory / "modules.json").read_text(encoding="utf-8"))
+        for number, (n_in, n_out) in enumerate(itertools.pairwise(widths), first):
+            folder = f"{number}_Dense"
+            modules.append({"idx": number, "path": folder, "type": "sentence_transformers.models.Dense"})
+            (directory / folder).mkdir()
+            settings: dict[str, Any] = {"in_features": n_in, "out_features": n_out, "bias": False}
+            settings["activation_function"] = "torch.nn.modules.linear.Identity"
+            write_json(directory / folder / "config.json", settings)
+            weight = tensor_values(f"{folder}.linear.weight", (n_out, n_in), "F16")
+            write_safetensors(directory / folder / "model.safetensors", {"linear.weight": weight})
+        write_json(directory / "modules.json", modules)
 
     return edit
 
@@ -134,7 +164,39 @@ MODERN = {
 EURO = {key: value for key, value in MODERN.items() if not key.startswith(("local", "cls", "sep"))}
 EURO |= {"num_hidden_layers": 2, "num_key_value_heads": 2}
 
+LFM2 = PICO | BPE_VOCABULARY | {"layer_types": ["conv", "full_attention"]}
+LFM2_FIELDS = {"block_ff_dim": 512, "intermediate_size": None}
+GEMMA = PICO | SPM_VOCABULARY | {"num_hidden_layers": 6, "pad_token_id": 0}
+GEMMA |= {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 10}
+
 FAMILIES: tuple[Family, ...] = (
+    Family(
+        "lfm2-colbert",
+        "Lfm2Model",
+        make("Lfm2Model", "Lfm2Config", **LFM2),
+        exceptions={"lfm2.pooling_type": OF_TOKENS},
+        config=LFM2_FIELDS,
+        edit=with_dense((256, 128), first=1),
+        kind="encoder",
+    ),
+    Family(
+        "lfm2-bidirectional",
+        "Lfm2BidirectionalModel",
+        make("Lfm2Model", "Lfm2Config", **LFM2),
+        config=LFM2_FIELDS | {"architectures": ["Lfm2BidirectionalModel"]},
+        edit=sentence_transformers("cls_token"),
+        kind="encoder",
+    ),
+    Family(
+        "embedding-gemma",
+        "Gemma3TextModel",
+        make("Gemma3TextModel", "Gemma3TextConfig", **GEMMA, use_bidirectional_attention=True),
+        "spm",
+        config={"sliding_window": 10},
+        edit=with_dense((256, 512, 256)),
+        kind="encoder",
+        tolerance=TOLERANCE,
+    ),
     Family(
         "distilbert",
         "DistilBertForMaskedLM",

@@ -1,4 +1,4 @@
-"""Gemma 3n and 4, and EmbeddingGemma."""
+"""Gemma 3n and 4."""
 
 from __future__ import annotations
 

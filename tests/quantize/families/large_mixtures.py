@@ -225,7 +225,49 @@ SECOND = {
     "topk_group": 2,
 }
 
+MIMO2 = {
+    "layer_types": None,
+    "mlp_layer_types": None,
+    "rope_parameters": None,
+    "rms_norm_eps": None,
+    "layernorm_epsilon": 1e-5,
+    "hybrid_layer_pattern": [0, 1],
+    "moe_layer_freq": [0, 1],
+    "add_swa_attention_sink_bias": True,
+    "add_full_attention_sink_bias": False,
+    "swa_head_dim": 192,
+    "swa_v_head_dim": 128,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 4,
+    "partial_rotary_factor": 0.334,
+    "rope_theta": 5000000.0,
+    "swa_rope_theta": 10000.0,
+    "sliding_window": 8,
+    "sliding_window_size": 8,
+    "scoring_func": "sigmoid",
+    "topk_method": "noaux_tc",
+}
+"""MiMo V2 Flash's fields as its makers have them, which transformers reads."""
+ITSELF = "of MiMo V2: the window has sliding_window_size tokens and the token itself, as in transformers"
+
 FAMILIES: tuple[Family, ...] = (
+    Family(
+        "mimo2",
+        "MiMoV2FlashForCausalLM",
+        causal(
+            "MiMoV2FlashConfig",
+            **BPE,
+            head_dim=192,
+            v_head_dim=128,
+            moe_intermediate_size=256,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=9,
+        ),
+        exceptions={"mimo2.attention.sliding_window": ITSELF},
+        config=MIMO2,
+        nulls=("routed_scaling_factor", "n_shared_experts"),
+    ),
     Family(
         "minimax-m2",
         "MiniMaxM2ForCausalLM",

@@ -51,10 +51,9 @@ of theirs. Of models that see or hear, too, the text model is quantized, and of 
 NOT_YET = {
     "CogVLMForCausalLM, XverseForCausalLM": "llama.cpp or its converter computes something else for them",
     "DeepseekV4ForCausalLM, Glm5NextForConditionalGeneration,"
-    " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, MiMoV2ForCausalLM, Qwen4ExpForCausalLM": "not"
-    " done yet",
-    "Gemma3TextModel (EmbeddingGemma), Lfm2Model": "their vectors need layers from further folders",
+    " GraniteSwitchForCausalLM, KimiK3ForConditionalGeneration, Qwen4ExpForCausalLM": "not done yet",
     "HYV4ForCausalLM": "llama.cpp computes something else than transformers",
+    "MiMoV2ForCausalLM of MiMo V2.5": "queries, keys and values are one matrix, cut for several devices",
     "PLMForCausalLM": "llama.cpp ends its process when it serves two sequences of it",
     "PlamoForCausalLM, Plamo2ForCausalLM, Plamo3ForCausalLM, Rwkv6ForCausalLM, Rwkv7ForCausalLM": "their"
     " vocabularies aren't read here",

@@ -13,6 +13,7 @@ from models.gguf.reader import read_gguf_file
 from models.paths import Paths
 from models.reference import ModelRef
 from models.store.store import ModelStore
+from quantize.architectures.base.sentence_files import CLS, pooling_type
 from quantize.checkpoint.checkpoint import Checkpoint, open_weights
 from quantize.job.request import QuantizeOptions
 from quantize.job.service import quantize_reference
@@ -221,6 +222,23 @@ def test_named_templates_are_kept(family: Path, tmp_path: Path) -> None:
     copied = tmp_path / "out" / TEMPLATES_FOLDER / "tool_use.jinja"
     assert not copied.is_symlink()
     assert copied.read_text(encoding="utf-8") == "{{ tools }}"
+
+
+def test_modules_settings_are_kept_and_their_weights_are_not_written(family: Path, tmp_path: Path) -> None:
+    base = family / "base"
+    modules = [{"type": "x.Pooling", "path": "1_Pooling"}, {"type": "x.Dense", "path": "2_Dense"}]
+    (base / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    settings = {
+        "1_Pooling": {"pooling_mode_cls_token": True},
+        "2_Dense": {"in_features": 1, "out_features": 1},
+    }
+    for folder, fields in settings.items():
+        (base / folder).mkdir()
+        (base / folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    with open_recipe(family, RECIPE) as checkpoint:
+        assert pooling_type(checkpoint.directory) == CLS
+        with pytest.raises(QuantizationError, match="2_Dense"):
+            write_checkpoint(checkpoint, tmp_path / "out")
 
 
 def test_nothing_is_left_of_a_merge_that_fails(

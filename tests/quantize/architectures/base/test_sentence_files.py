@@ -11,6 +11,7 @@ import pytest
 from models.errors import CheckpointError
 from quantize.architectures.base.sentence_files import CLS, LAST, MEAN, pooling_type, sentence_metadata
 from quantize.architectures.registry import architecture_of
+from quantize.checkpoint.sentence_modules import DenseLayer
 from tests.pico import write_json
 
 BERT: dict[str, Any] = {"architectures": ["BertModel"], "num_hidden_layers": 1}
@@ -104,10 +105,13 @@ def test_prompts_that_are_no_texts_are_refused(tmp_path: Path, prompts: Any) -> 
 
 
 def test_a_layer_behind_the_pooling_is_refused(tmp_path: Path) -> None:
-    modules = [{"type": "x.Transformer"}, {"type": "x.Pooling", "path": "1_Pooling"}, {"type": "x.Dense"}]
+    modules = [{"type": "x.Transformer"}, {"type": "x.Pooling", "path": "1_Pooling"}, {"type": "x.LSTM"}]
     write_json(tmp_path / "modules.json", modules)
-    with pytest.raises(CheckpointError, match="Dense"):
+    with pytest.raises(CheckpointError, match="LSTM"):
         pooling_type(tmp_path)
+    dense = DenseLayer("2_Dense", 768, 768, False, "torch.nn.modules.linear.Identity")
+    with pytest.raises(CheckpointError, match="2_Dense"):
+        architecture_of(BERT).with_dense([dense])
 
 
 def test_a_folder_without_these_files_has_no_keys(tmp_path: Path) -> None:
