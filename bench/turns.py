@@ -126,8 +126,19 @@ def restart(questions: Questions, n_turns: int) -> Talk:
         chat = [*chat, shown((yield chat))]
 
 
+def swaps(questions: Questions, n_turns: int) -> Talk:
+    """Restart the server before each turn, as where another model has had the memory in between."""
+    chat: Messages = []
+    for turn in range(n_turns):
+        if turn:
+            yield None
+        chat = [*chat, questions.next()]
+        chat = [*chat, shown((yield chat))]
+
+
 TRANSCRIPTS: dict[str, Callable[[Questions, int], Talk]] = {
-    talk.__name__: talk for talk in (plain, late, edit, regenerate, branch, two_chats, new_chats, restart)
+    talk.__name__: talk
+    for talk in (plain, late, edit, regenerate, branch, two_chats, new_chats, restart, swaps)
 }
 
 

@@ -64,6 +64,9 @@ def test_each_goes_on_in_its_own_way() -> None:
     assert branched[2][:1] == branched[0]
     assert [len(chat or []) for chat in both] == [1, 1, 3, 3, 5, 5]
     assert asked("restart").index(None) == N_TURNS // 2
+    swapped = asked("swaps")
+    assert [chat is None for chat in swapped] == [False, *[True, False] * (N_TURNS - 1)]
+    assert [len(chat) for chat in swapped if chat is not None] == [1, 3, 5, 7, 9, 11]
 
 
 def test_the_tokens_with_which_two_prompts_begin() -> None:
