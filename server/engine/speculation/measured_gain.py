@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from statistics import mean, median
+from math import sqrt
+from statistics import median
 
 from server.engine.sequence import Sequence
 
 N_STEPS = 16
-"""So many of the latest steps of each kind count."""
+"""So many of the latest steps without guesses count."""
+N_GUESSED_STEPS = 64
+"""So many of the latest steps with guesses count: how many tokens one brings is chance, far more than what it
+takes."""
+N_ERRORS = 2.0
+"""What a step with guesses brings may be so many standard errors more than was seen."""
 ENOUGH_STEPS = 7
 """Nothing is said before as many steps of each kind."""
 
@@ -25,7 +31,7 @@ class MeasuredGain:
     __slots__ = ("_has_lost", "_with", "_without")
 
     def __init__(self) -> None:
-        self._with: deque[tuple[float, int]] = deque(maxlen=N_STEPS)
+        self._with: deque[tuple[float, int]] = deque(maxlen=N_GUESSED_STEPS)
         self._without: deque[float] = deque(maxlen=N_STEPS)
         self._has_lost = False
 
@@ -39,21 +45,30 @@ class MeasuredGain:
     def judge(self) -> bool | None:
         """Return True if tokens come sooner with guesses, False if they don't, None while that isn't known.
 
-        Guesses that have lost have lost until they are tried anew: how busy the machine is changes, and that
-        tells nothing of steps with guesses that were earlier.
+        They have lost if they would have with `N_ERRORS` standard errors more tokens in a step, too, as this
+        is asked at each step. Then they have until they are tried anew: how busy the machine is changes, and
+        that tells nothing of steps with guesses that were earlier.
         """
         if self._has_lost:
             return False
         if min(len(self._with), len(self._without)) < ENOUGH_STEPS:
             return None
-        token_s = median([seconds for seconds, _ in self._with]) / mean([n for _, n in self._with])
-        self._has_lost = token_s > median(self._without)
+        most_tokens = _highest_mean([n_tokens for _, n_tokens in self._with])
+        self._has_lost = median([seconds for seconds, _ in self._with]) > most_tokens * median(self._without)
         return not self._has_lost
 
     def forget_guesses(self) -> None:
         """Forget the steps with guesses: they are to be tried anew."""
         self._with.clear()
         self._has_lost = False
+
+
+def _highest_mean(counts: list[int]) -> float:
+    """Return the mean of two or more counts, and `N_ERRORS` standard errors of it more."""
+    n = len(counts)
+    mean = sum(counts) / n
+    variance = (sum([count * count for count in counts]) - n * mean * mean) / (n - 1)
+    return mean + N_ERRORS * sqrt(max(0.0, variance) / n)
 
 
 class MeasuredGains:

@@ -7,7 +7,13 @@ import random
 import pytest
 
 from server.engine.sequence import Sequence
-from server.engine.speculation.measured_gain import ENOUGH_STEPS, N_STEPS, MeasuredGain, MeasuredGains
+from server.engine.speculation.measured_gain import (
+    ENOUGH_STEPS,
+    N_GUESSED_STEPS,
+    N_STEPS,
+    MeasuredGain,
+    MeasuredGains,
+)
 from server.engine.speculation.speculation import Speculation
 from server.engine.speculation.step_cost import StepCost
 from tests.server.engine.harness import group_of, request
@@ -49,6 +55,19 @@ def test_what_is_tried_anew_is_unknown() -> None:
     for _ in range(ENOUGH_STEPS):
         gain.add(0.012, 4, has_guesses=True)
     assert gain.judge()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_right_guesses_by_chance_end_nothing(seed: int) -> None:
+    """Steps bring 1 to 4 tokens, 2.5 in the mean, in as long as 2.3 take: some 16 in a row bring fewer."""
+    chance = random.Random(seed)
+    gain = gain_of(0.023, 3, 0.010, ENOUGH_STEPS)
+    for _ in range(400):
+        gain.add(0.023, chance.randint(1, 4), has_guesses=True)
+        assert gain.judge()
+    for _ in range(N_GUESSED_STEPS):
+        gain.add(0.030, chance.randint(1, 4), has_guesses=True)
+    assert gain.judge() is False
 
 
 class ManualClock:
@@ -110,22 +129,24 @@ class Parrot:
 
 
 def tokens_per_second(
-    guess_s: float, *, is_measured: bool, share: float = 0.9, n: int = 4000
+    guess_s: float, *, is_measured: bool, share: float = 0.9, n: int = 4000, jitter: float = 0.0
 ) -> tuple[float, int]:
     """The tokens per second of a stream, and the steps with guesses, each of which really takes 1 ms.
 
     Steps take 1 ms and a tenth more for each further token; the proposer says that a guess takes `guess_s`.
+    With `jitter` guesses take that, and steps vary by so much.
     """
     clock, sequence = ManualClock(), generating()
     speculation = Speculation(Parrot(share, guess_s), draft_max=3, clock_s=clock if is_measured else None)
     cost = StepCost([(1, 0.001), (32, 0.0041)])
+    chance = random.Random(2)
     n_guessed = 0
     while len(sequence.tokens) < n:
         speculation.draft([sequence], cost, 512)
         draft = sequence.draft
-        step_s = 0.001 + 0.0001 * len(draft)
+        step_s = (0.001 + 0.0001 * len(draft)) * chance.lognormvariate(0.0, jitter)
         cost.add(1 + len(draft), 0, step_s)
-        clock.now_s += step_s + 0.001 * len(draft)
+        clock.now_s += step_s + (guess_s if jitter else 0.001) * len(draft)
         n_guessed += bool(draft)
         at = len(sequence.tokens)
         n_right = next((i for i, token in enumerate(draft) if token != at + i), len(draft))
@@ -155,3 +176,9 @@ def test_good_guesses_that_cannot_pay_are_hardly_made() -> None:
     measured, n_guessed = tokens_per_second(0.001, is_measured=True)
     assert measured > 980
     assert 0 < n_guessed < 60
+
+
+def test_guesses_that_pay_a_little_are_kept() -> None:
+    """Three guesses bring 1.15 times the tokens of a step without any, which makes 962 a second."""
+    measured, _ = tokens_per_second(0.00056, is_measured=True, jitter=0.1)
+    assert measured > 1.1 * 962
