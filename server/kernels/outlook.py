@@ -21,7 +21,7 @@ LIBRARY_VARIABLE = "CORRAL_KERNELS_LIBRARY"
 """It names another file than the one beside llama.cpp's libraries: for developers and tests."""
 SET_VARIABLE = "CORRAL_KERNELS_SET"
 """It names an instruction set to use in place of the best one."""
-TYPES = frozenset({"Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "Q4_0", "IQ4_NL", "Q8_0", "F16", "BF16"})
+TYPES = frozenset({"Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "Q4_0", "IQ4_NL", "Q8_0", "F16", "BF16", "F32"})
 """The types with kernels for the set that is used by itself."""
 FLAGS = frozenset({"avx2", "fma", "f16c"})
 """A processor with these features has a set that is used by itself."""

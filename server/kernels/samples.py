@@ -24,8 +24,9 @@ SCALES_AT: Mapping[int, tuple[int, ...]] = {
     GGML_TYPES["IQ4_XS"]: (0,),
     GGML_TYPES["F16"]: (0,),
     GGML_TYPES["BF16"]: (0,),
+    GGML_TYPES["F32"]: (0,),
 }
-"""The offsets of the numbers of 16 bits in a block of each type; all other bytes may be anything."""
+"""The offsets of the numbers in a block of each type, scales or weights; all other bytes may be anything."""
 
 
 def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
@@ -40,12 +41,15 @@ def random_weights(ggml_type: int, k: int, rows: int) -> npt.NDArray[np.uint8]:
     for at in SCALES_AT[ggml_type]:
         magnitudes = random.uniform(LEAST_SCALE, MOST_SCALE, n_blocks)
         numbers = magnitudes * random.choice((-1.0, 1.0), n_blocks)
-        weights[:, at : at + 2] = half_bytes(ggml_type, numbers)
+        of_numbers = number_bytes(ggml_type, numbers)
+        weights[:, at : at + of_numbers.shape[1]] = of_numbers
     return weights.reshape(rows, -1)
 
 
-def half_bytes(ggml_type: int, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Return numbers as a block of this type has them: `[n, 2]` bytes."""
+def number_bytes(ggml_type: int, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Return numbers as a block of this type has them: `[n, 2]` bytes, of F32 `[n, 4]`."""
+    if ggml_type == GGML_TYPES["F32"]:
+        return numbers.astype(np.float32).view(np.uint8).reshape(-1, 4)
     if ggml_type == GGML_TYPES["BF16"]:
         upper = numbers.astype(np.float32).view(np.uint32) >> 16
         return upper.astype(np.uint16).view(np.uint8).reshape(-1, 2)

@@ -20,7 +20,7 @@ N_GUESSED_STEPS = 64
 """So many of the latest steps with guesses count: how many tokens one brings is chance, far more than what it
 takes."""
 N_ERRORS = 2.0
-"""What a step with guesses brings may be so many standard errors more than was seen."""
+"""So many standard errors more than was seen may a step with guesses bring."""
 ENOUGH_STEPS = 7
 """Nothing is said before as many steps of each kind."""
 

@@ -239,12 +239,14 @@ template <class B, class P, int size> struct Plain {
         move_elements<way, size>(rows[0].weights, sizeof(Row), (uint8_t *) panel.q, sizeof(Block::qs) / size);
     }
 };
-struct BlockHalf {  // F16 and BF16 have no blocks in ggml
-    uint16_t qs[kSpan];
+template <class Number> struct BlockOf {  // F16, BF16 and F32 have no blocks in ggml
+    Number qs[kSpan];
 };
-using Half = Plain<BlockHalf, PanelHalf, 2>;
+using Half = Plain<BlockOf<uint16_t>, PanelHalf, 2>;
+using Float = Plain<BlockOf<uint32_t>, PanelFloat, 4>;
 
-template <class F> constexpr int block_size() { return sizeof(typename F::Panel) >= 16 * 128 ? kBlock : kSpan; }
+// Panels of K blocks are larger than those of a plain block, which has at most a float for each weight.
+template <class F> constexpr int block_size() { return sizeof(typename F::Panel) > sizeof(PanelFloat) ? kBlock : kSpan; }
 
 template <class F> void repack(char * to, const char * from, int64_t k, int64_t rows, int64_t first, int64_t last) {
     const int64_t n = k / block_size<F>();
@@ -294,6 +296,7 @@ const FormatInfo formats[kFormats] = {
     info<Plain<block_q8_0, PanelQ8, 4>>(GGML_TYPE_Q8_0, kShape32, true),
     info<Half>(GGML_TYPE_F16, kShapeFloats, false),
     info<Half>(GGML_TYPE_BF16, kShapeFloats, false),
+    info<Float>(GGML_TYPE_F32, kShapeFloats, false),
 };
 
 const FormatInfo * format_of(ggml_type type) {

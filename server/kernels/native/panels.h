@@ -71,10 +71,14 @@ struct PanelHalf {  // F16 and BF16
     uint16_t q[kSpan][kRows];
 };
 
+struct PanelFloat {  // F32: the bits of floats
+    uint32_t q[kSpan][kRows];
+};
+
 // --- activations -------------------------------------------------------------------------------------------------
 
 // One tile of nc columns and k inputs. A group of inputs (kBlock or kSpan) has one scale for each column. For weights in
-// halves the inputs are floats, [k][nc].
+// floats or halves the inputs are floats, [k][nc].
 //   q     [k / 4][nc][4]            int8; a set that multiplies matrices keeps more inputs of a column together, [k / 8][nc][8]
 //                                   or [k / 32][nc][32]: only its quantizer and its kernels know. One column alone is plain.
 //                                   With signs, [k / 4][nc][2][4]: sizes up to 127, and -1 for negative inputs or 0.
@@ -104,7 +108,7 @@ struct TileShape {
 constexpr TileShape kShapeK = { kBlock, 32 };    // Q4_K, Q5_K, IQ4_XS
 constexpr TileShape kShapeK16 = { kBlock, 16 };  // Q6_K
 constexpr TileShape kShape32 = { kSpan, 32 };    // Q4_0, IQ4_NL, Q8_0
-constexpr TileShape kShapeFloats = { kSpan, 32, true };  // F16, BF16
+constexpr TileShape kShapeFloats = { kSpan, 32, true };  // F16, BF16, F32
 
 // --- the instruction sets' interface -----------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ struct Many {
 // give NaN.
 using Quantizer = void (*)(char * base, const TileShape & shape, const float * const * columns, int64_t k, int64_t group, int nc);
 
-enum Format { kQ4K, kQ5K, kQ6K, kIQ4XS, kQ40, kIQ4NL, kQ80, kF16, kBF16, kFormats };
+enum Format { kQ4K, kQ5K, kQ6K, kIQ4XS, kQ40, kIQ4NL, kQ80, kF16, kBF16, kF32, kFormats };
 
 struct InstructionSet {
     const char * name;

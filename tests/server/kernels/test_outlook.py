@@ -58,7 +58,8 @@ def test_panels_are_expected_where_library_processor_settings_and_types_agree(
     file.touch()
     assert expects_panels(quantized, options, env)
     assert expects_panels(quantized, replace(options, kernels="on"), env)
-    assert not expects_panels(info, options, env)
+    assert expects_panels(info, options, env)  # in floats
+    assert not expects_panels(of_type(info, "Q2_K"), options, env)
     assert not expects_panels(quantized, replace(options, kernels="off"), env)
     assert not expects_panels(quantized, replace(options, use_extra_bufts=False), env)
     monkeypatch.setattr(outlook, "cpu_flags", lambda: FLAGS - {"avx2"})

@@ -12,14 +12,14 @@ from models.llamacpp.kernel_library import KernelLibrary, Place
 from models.llamacpp.quantization.dequantizer import dequantize_rows
 from models.llamacpp.quantization.ggml_types import GGML_TYPES, blck_size, type_name, type_size
 from server.kernels.check import exact_product, relative_error
-from server.kernels.samples import SCALES_AT, half_bytes, random_columns, random_weights
+from server.kernels.samples import SCALES_AT, number_bytes, random_columns, random_weights
 
 K, ROWS = 512, 37
 MOST = 127
 """The largest whole number that activations are rounded to; a column that has it keeps its whole numbers."""
 TYPES = sorted(SCALES_AT)
 SPANS = [one for one in TYPES if blck_size(one) <= 32]
-IN_HALVES = (GGML_TYPES["F16"], GGML_TYPES["BF16"])
+FLOATS = tuple(GGML_TYPES[name] for name in ("F16", "BF16", "F32"))
 Floats = npt.NDArray[np.float32]
 
 
@@ -39,13 +39,14 @@ def product(library: KernelLibrary, one: int, weights: npt.NDArray[np.uint8], co
 
 
 def whole_weights(one: int) -> npt.NDArray[np.uint8]:
-    """Random blocks whose own scales are 1: each weight is a whole number (in halves: a small one)."""
+    """Random blocks whose own scales are 1: each weight is a whole number (in floats: a small one)."""
     weights = random_weights(one, K, ROWS)
     blocks = weights.reshape(-1, type_size(one))
     random = np.random.default_rng(one)
     for at in SCALES_AT[one]:
-        numbers = random.integers(-99, 100, len(blocks)) if one in IN_HALVES else np.ones(len(blocks))
-        blocks[:, at : at + 2] = half_bytes(one, numbers.astype(np.float64))
+        numbers = random.integers(-99, 100, len(blocks)) if one in FLOATS else np.ones(len(blocks))
+        of_numbers = number_bytes(one, numbers.astype(np.float64))
+        blocks[:, at : at + of_numbers.shape[1]] = of_numbers
     return blocks.reshape(ROWS, -1)
 
 
@@ -137,13 +138,13 @@ def test_blocks_of_32_need_no_blocks_of_256(library: KernelLibrary, k: int) -> N
 
 
 def test_inputs_of_no_whole_blocks_are_ggmls(library: KernelLibrary) -> None:
-    for one in filter(library.has_kernels, IN_HALVES):
+    for one in filter(library.has_kernels, FLOATS):
         weights, columns = random_weights(one, 40, 16), random_columns(40, 2)
         assert library.multiply(Place.PANELS, one, weights, columns) is None
 
 
-def test_halves_keep_what_inputs_in_halves_would_lose(library: KernelLibrary) -> None:
-    for one in filter(library.has_kernels, IN_HALVES):
+def test_floats_keep_what_inputs_in_halves_would_lose(library: KernelLibrary) -> None:
+    for one in filter(library.has_kernels, FLOATS):
         weights, columns = random_weights(one, K, ROWS), random_columns(K, 9)
         exact = exact_product(columns, dequantize_rows(one, weights, K))
         assert relative_error(product(library, one, weights, columns), exact) < 1e-6

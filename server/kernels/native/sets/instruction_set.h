@@ -1,6 +1,6 @@
 // The table of an instruction set's kernels.
 #pragma once
-#include "products/half_kernels.h"
+#include "products/float_kernels.h"
 #include "products/panel_kernels.h"
 #include "products/span_kernels.h"
 
@@ -25,11 +25,12 @@ template <class S> constexpr InstructionSet instruction_set(const char * name) {
     return set;
 }
 
-// The set with kernels for weights in halves, for one where ggml's are slow.
-template <class S> constexpr InstructionSet with_halves(InstructionSet set) {
+// The set with kernels for weights in floats and halves, for one where ggml's are slow.
+template <class S> constexpr InstructionSet with_floats(InstructionSet set) {
     const auto columns = std::make_integer_sequence<int, S::kColumns>{};
     fill<S, F16>(set.kernels[kF16], columns);
     fill<S, BF16>(set.kernels[kBF16], columns);
+    fill<S, F32>(set.kernels[kF32], columns);
     return set;
 }
 

@@ -5,5 +5,5 @@
 #include "products/iq4xs_kernels.h"
 
 namespace corral {
-constexpr InstructionSet set_avx2 = with_sizes<Avx2>(with_many<Avx2>(with_halves<Avx2>(instruction_set<Avx2>("avx2"))));
+constexpr InstructionSet set_avx2 = with_sizes<Avx2>(with_many<Avx2>(with_floats<Avx2>(instruction_set<Avx2>("avx2"))));
 }

@@ -3,5 +3,5 @@
 #include "sets/instruction_set.h"
 
 namespace corral {
-constexpr InstructionSet set_avx_vnni = with_halves<AvxVnni>(instruction_set<AvxVnni>("avx-vnni"));
+constexpr InstructionSet set_avx_vnni = with_floats<AvxVnni>(instruction_set<AvxVnni>("avx-vnni"));
 }
