@@ -5,38 +5,30 @@
 namespace corral {
 namespace {
 
-// Adds a block's products with columns first .. first + count - 1, whose sums of all 16 rows stay in registers together.
-// The block's products are summed first, which keeps long sums exact.
-template <class S, class Weight, int nc, int first, int count>
-CORRAL_INLINE void add_floats(typename S::Floats (&total)[kRows / S::kLanes][nc], const typename Weight::Panel & w, const float * x) {
-    constexpr int parts = kRows / S::kLanes;
-    typename S::Floats sums[parts][count];
-    for (int h = 0; h < parts; h++)
-        CORRAL_UNROLL for (int c = 0; c < count; c++) sums[h][c] = S::no_floats();
-    for (int i = 0; i < kSpan; i++) {
-        typename S::Floats v[parts];
-        CORRAL_UNROLL for (int h = 0; h < parts; h++) v[h] = Weight::load(w.q[i] + h * S::kLanes);
-        CORRAL_UNROLL for (int c = 0; c < count; c++) {
-            const auto a = S::all(x[i * nc + first + c]);
-            CORRAL_UNROLL for (int h = 0; h < parts; h++) sums[h][c] = S::plus_product(sums[h][c], v[h], a);
-        }
-    }
-    for (int h = 0; h < parts; h++)
-        CORRAL_UNROLL for (int c = 0; c < count; c++) total[h][first + c] = S::plus(total[h][first + c], sums[h][c]);
-}
+constexpr int kFloatColumns = 6;  // of a tile: with two registers of weights and one of inputs, 12 of sums are all that there are
 
-// `Weight::load` makes floats of the weights in a `Weight::Panel`.
+// The block's products are summed first, which keeps long sums exact. `Weight::load` makes floats of a `Weight::Panel`.
 template <class S, class Weight, int nc>
 void multiply_floats(const char * panel, const char *, int64_t n_blocks, const Tile & tile, float * out, size_t stride) {
-    constexpr int at_once = nc > 4 ? (nc + 1) / 2 : nc;
+    constexpr int parts = kRows / S::kLanes;
     const auto * w = (const typename Weight::Panel *) panel;
     const auto * x = (const float *) tile.q;
-    typename S::Floats total[kRows / S::kLanes][nc];
+    typename S::Floats total[parts][nc];
     clear_totals<S, nc>(total);
-    for (int64_t b = 0; b < n_blocks; b++, w++, x += kSpan * nc) {
+    for (int64_t b = 0; b < n_blocks; b++, w++) {
         ahead<S, sizeof *w / 64, nc>(w);
-        add_floats<S, Weight, nc, 0, at_once>(total, *w, x);
-        if constexpr (at_once < nc) add_floats<S, Weight, nc, at_once, nc - at_once>(total, *w, x);
+        typename S::Floats sums[parts][nc];
+        clear_totals<S, nc>(sums);
+        _Pragma("GCC unroll 4") for (int i = 0; i < kSpan; i++, x += nc) {
+            typename S::Floats v[parts];
+            CORRAL_UNROLL for (int h = 0; h < parts; h++) v[h] = Weight::load(w->q[i] + h * S::kLanes);
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) {
+                const auto a = S::all(x[c]);
+                CORRAL_UNROLL for (int h = 0; h < parts; h++) sums[h][c] = S::plus_product(sums[h][c], v[h], a);
+            }
+        }
+        for (int h = 0; h < parts; h++)
+            CORRAL_UNROLL for (int c = 0; c < nc; c++) total[h][c] = S::plus(total[h][c], sums[h][c]);
     }
     store_totals<S, nc>(total, out, stride);
 }

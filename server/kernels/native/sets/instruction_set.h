@@ -27,7 +27,7 @@ template <class S> constexpr InstructionSet instruction_set(const char * name) {
 
 // The set with kernels for weights in floats and halves, for one where ggml's are slow.
 template <class S> constexpr InstructionSet with_floats(InstructionSet set) {
-    const auto columns = std::make_integer_sequence<int, S::kColumns>{};
+    const auto columns = std::make_integer_sequence<int, kFloatColumns>{};
     fill<S, F16>(set.kernels[kF16], columns);
     fill<S, BF16>(set.kernels[kBF16], columns);
     fill<S, F32>(set.kernels[kF32], columns);
