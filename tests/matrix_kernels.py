@@ -61,7 +61,8 @@ def kernels_in_use() -> Iterator[KernelLibrary]:
 
 
 def leave(library: KernelLibrary) -> None:
-    """Leave all weights that are loaded from now on to llama.cpp, and attention."""
+    """Leave all weights that are loaded from now on to llama.cpp, attention and GELU."""
     for one in library.formats():
         library.use(one, is_used=False)
     library.use_attention(is_used=False)
+    library.use_gelu(is_used=False)

@@ -14,6 +14,7 @@ from models.errors import CheckpointError, UnknownArchitecture
 from models.gguf.info import GGUFInfo
 from quantize.architectures.base.architecture import Architecture
 from quantize.architectures.base.config import ModelConfig
+from quantize.architectures.families.embedding_gemma import EmbeddingGemma
 from quantize.architectures.families.gemma import Gemma2
 from quantize.architectures.families.gemma3 import Gemma3
 from quantize.architectures.registry import ARCHITECTURES, families_by_gguf_name
@@ -42,7 +43,11 @@ _BY_LAYER: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The same of what it may have for each layer."""
 
-_QUERY_SCALARS: Final[Mapping[str, type[Gemma2]]] = {"gemma2": Gemma2, "gemma3": Gemma3}
+_QUERY_SCALARS: Final[Mapping[str, type[Gemma2]]] = {
+    "gemma2": Gemma2,
+    "gemma3": Gemma3,
+    "gemma-embedding": EmbeddingGemma,
+}
 
 
 def families_of_gguf(base: GGUFInfo) -> tuple[Architecture, ...]:
@@ -196,6 +201,7 @@ def _t5(base: GGUFInfo, _: Fields) -> Fields:
 _OF_FAMILIES: Final[Mapping[str, Callable[[GGUFInfo, Fields], Fields]]] = {
     "gemma2": _gemma,
     "gemma3": _gemma,
+    "gemma-embedding": _gemma,
     "chatglm": _chatglm,
     "deepseek2": _deepseek2,
     "minimax-01": _minimax,
@@ -208,5 +214,6 @@ _OF_FAMILIES: Final[Mapping[str, Callable[[GGUFInfo, Fields], Fields]]] = {
 _ALWAYS: Final[Mapping[str, Fields]] = {
     "qwen3moe": {"norm_topk_prob": True},
     "phimoe": {"attention_bias": True, "lm_head_bias": True},
+    "gemma-embedding": {"use_bidirectional_attention": True},
 }
 """The fields of which llama.cpp computes one value in every file of a family, and not the class's default."""

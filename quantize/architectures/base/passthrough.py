@@ -84,7 +84,7 @@ class KeptBlocks(SameShape):
     def read_raw(
         self, source: BlockSource, names: Sequence[str], start: int, stop: int
     ) -> npt.NDArray[np.uint8]:
-        return self.inner.read(_BlockRows(source, names, self.ggml_type), names, start, stop)
+        return self.inner.read(BlockRows(source, names, self.ggml_type), names, start, stop)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def moves_rows(transform: Transform) -> bool:
     return isinstance(transform, (Same, Slice, SliceOfEach, Runs))
 
 
-class _BlockRows(TensorSource):
+class BlockRows(TensorSource):
     """The bytes of tensors in blocks, as matrices of numbers of one byte. It owns nothing."""
 
     def __init__(self, source: BlockSource, names: Sequence[str], ggml_type: int) -> None:

@@ -17,6 +17,8 @@ import quantize
 from models.hub.fetch import Retries
 from models.hub.files import RemoteFile
 from models.hub.ranges import RangeReader
+from models.llamacpp.quantization.ggml_types import GGML_TYPES
+from quantize.architectures.base.passthrough import BlockRows
 from quantize.checkpoint.checkpoint import open_weights
 from quantize.checkpoint.gguf import GGUFSource, open_gguf
 from quantize.checkpoint.hub_stream import HubStreamSource, RemoteBytes
@@ -25,7 +27,7 @@ from quantize.checkpoint.quantized.dequantize import DequantizedSource
 from quantize.checkpoint.quantized.detect import dequantize
 from quantize.checkpoint.safetensors import SafetensorsSource
 from quantize.checkpoint.sentence_modules import SourceWithModules
-from quantize.checkpoint.source import TensorSource
+from quantize.checkpoint.source import BlockSource, TensorSource
 from quantize.checkpoint.torch.source import TorchSource
 from quantize.merge.borrowed_output import BorrowedOutput
 from quantize.merge.lora import LoraSource
@@ -65,6 +67,12 @@ def torch(folder: Path) -> TensorSource:
 
 def gguf(folder: Path) -> TensorSource:
     return open_gguf(quantize_folder(small(folder), ["Q8_0"], folder, threads=1)[0].path)
+
+
+def block_rows(folder: Path) -> TensorSource:
+    source, q8_0 = gguf(folder), GGML_TYPES["Q8_0"]
+    assert isinstance(source, BlockSource)
+    return BlockRows(source, [name for name in source.entries if source.ggml_type(name) == q8_0], q8_0)
 
 
 def floats_of_gptq(folder: Path) -> TensorSource:
@@ -139,6 +147,7 @@ SOURCES: dict[type[TensorSource], Callable[[Path], TensorSource]] = {
     BorrowedOutput: borrowed,
     SourceWithModules: with_modules,
     MergeSource: merge,
+    BlockRows: block_rows,
 }
 
 

@@ -40,8 +40,8 @@ def answer(path: Path, start: int = 0) -> dict[str, Any]:
 def vectors(path: Path) -> dict[str, Any]:
     """Return the places where an encoder's first vectors are largest, and the last token's vector."""
     with _context(path, NO_POOLING) as context:
-        has_memory = context.native.llama_get_memory(context.pointer)
-        _run(context.native.llama_decode if has_memory else context.native.llama_encode, context, PROMPT)
+        is_decoded = context.native.llama_get_memory(context.pointer) and not context.has_encoder
+        _run(context.native.llama_decode if is_decoded else context.native.llama_encode, context, PROMPT)
         found = context.native.llama_get_embeddings(context.pointer)
         rows = _copy(found, len(PROMPT) * context.n_embd_out).reshape(len(PROMPT), -1)
         return golden_generation([int(row.argmax()) for row in rows[:N_TOKENS]], rows[-1])
@@ -63,6 +63,7 @@ class _Context:
         self.native = library.load()
         self.pointer = pointer
         self.n_vocab, self.n_embd_out = model.vocab.n_tokens, model.n_embd_out
+        self.has_encoder = bool(self.native.llama_model_has_encoder(model.pointer))
         self.n_labels = int(self.native.llama_model_n_cls_out(model.pointer))
 
 
