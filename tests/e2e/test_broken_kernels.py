@@ -80,7 +80,7 @@ CASES = [
     Case(of_another_wheel, "it was compiled for llama-cpp-python 0.3.35, and this is 0.3.36", BUILD),
     Case(
         inexact,
-        "none of its matrices is in the CPU's memory and of a type with kernels (BF16, F16);",
+        "none of its matrices is in the CPU's memory and of a type with kernels (BF16, F16, F32);",
         ANOTHER_COMPILER,
         doctor_says="Q4_K is left to llama.cpp: its error is",
         on_says="Q4_K is left to llama.cpp: its error is",

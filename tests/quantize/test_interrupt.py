@@ -64,7 +64,7 @@ def complete_types(store: ModelStore) -> set[str]:
     return types
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.thorough)])
 def test_killed_at_many_moments(kills: int, pico: Path, store: ModelStore, tmp_path: Path) -> None:
     quantize_reference(ModelRef.parse(str(pico)), ["Q4_0"], store=store)
     elsewhere = ModelStore(Paths(home=tmp_path / "elsewhere", hf_cache=tmp_path / "hub"))
