@@ -116,7 +116,7 @@ constexpr TileShape kShapeFloats = { kSpan, 32, true };  // F16, BF16, F32
 // `d` are the panel's scales that lie behind all panels, or unused.
 using Kernel = void (*)(const char * panel, const char * d, int64_t n_blocks, const Tile & tile, float * out, size_t stride);
 
-// Adds the products of one panel with tiles of up to kManyTile columns to `totals`, [column][kRows].
+// Adds the products of one panel with tiles of a few columns to `totals`, [column][kRows].
 struct WideTile {
     Tile tile;
     int columns;
@@ -128,6 +128,7 @@ struct Many {
     ManyKernel multiply = nullptr;
     int from = 0;
     bool is_offset = false;
+    int columns = kManyTile;  // of a tile at most
 };
 
 // Quantizes one group of nc columns, which begin at columns[0 .. nc - 1], into the tile at `base`. Not finite inputs

@@ -61,7 +61,8 @@ TileShape shape_of(const FormatInfo & f, int64_t n) {
 struct Tiles {
     int64_t n, count;
     Tiles(const FormatInfo & f, int64_t n) : n(n) {
-        const int64_t widest = many_of(f, n) != nullptr ? kManyTile : widest_tile(*chosen, f);
+        const auto * many = many_of(f, n);
+        const int64_t widest = many != nullptr ? many->columns : widest_tile(*chosen, f);
         count = (n + widest - 1) / widest;
     }
     int64_t first(int64_t t) const { return t * n / count; }

@@ -9,6 +9,7 @@
 #include "products/quantizer.h"
 
 #define CORRAL_UNROLL _Pragma("GCC unroll 16")
+#define CORRAL_UNROLL_4 _Pragma("GCC unroll 4")
 // Hides where a pointer comes from, so that GCC doesn't load all that is read through it before a loop and spill it.
 #define CORRAL_OPAQUE(pointer) asm("" : "+r"(pointer))
 

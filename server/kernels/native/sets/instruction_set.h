@@ -1,6 +1,5 @@
 // The table of an instruction set's kernels.
 #pragma once
-#include "products/float_kernels.h"
 #include "products/panel_kernels.h"
 #include "products/span_kernels.h"
 
@@ -22,15 +21,6 @@ template <class S> constexpr InstructionSet instruction_set(const char * name) {
     fill<S, Q40>(set.kernels[kQ40], columns);
     fill<S, IQ4NL>(set.kernels[kIQ4NL], columns);
     fill<S, Q80>(set.kernels[kQ80], columns);
-    return set;
-}
-
-// The set with kernels for weights in floats and halves, for one where ggml's are slow.
-template <class S> constexpr InstructionSet with_floats(InstructionSet set) {
-    const auto columns = std::make_integer_sequence<int, kFloatColumns>{};
-    fill<S, F16>(set.kernels[kF16], columns);
-    fill<S, BF16>(set.kernels[kBF16], columns);
-    fill<S, F32>(set.kernels[kF32], columns);
     return set;
 }
 

@@ -1,6 +1,7 @@
 #include "sets/sets.h"
 #include "sets/simd_avx2.h"
 #include "sets/instruction_set.h"
+#include "products/float_kernels.h"
 #include "products/many_kernels.h"
 #include "products/iq4xs_kernels.h"
 
