@@ -9,6 +9,7 @@ from models.doctor.tiny_model import TinyModel, write_tiny_gguf
 from models.errors import InvalidGGUF
 from models.gguf.info import read_gguf_info
 from server.ipc.model_spec import AdapterSpec, ModelSpec
+from server.kernels.outlook import expects_panels
 from server.placement.read_facts import drafts_itself, read_facts
 from server.serve_options import ServeOptions
 from tests.server.worker.family_models import write_family_gguf
@@ -22,7 +23,9 @@ def test_adapters_count_with_their_files_and_the_draft_model_by_its_header(tmp_p
     spec = ModelSpec(name="tiny", path=str(info.path))
     facts = read_facts(spec, info)
     assert (facts.model, facts.adapter_bytes, facts.draft) == (info, 0, None)
-    assert not facts.in_panels, "its matrices are F32"
+    assert facts.in_panels is expects_panels(info, spec.options)
+    off = ServeOptions(kernels="off")
+    assert not read_facts(msgspec.structs.replace(spec, options=off), info).in_panels
 
     adapters = (AdapterSpec(0, str(file)), AdapterSpec(1, str(file)), AdapterSpec(2, f"{file}.gone"))
     full = read_facts(msgspec.structs.replace(spec, adapters=adapters, draft_path=str(draft)), info)
