@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def print_tables(kernels: KernelLibrary, args: argparse.Namespace, ik: IkProducts | None) -> None:
     """Measure all products by each set of this processor, and print a table for each."""
-    read = PlainRead(FROM_MEMORY + max(2 * k * rows for k, rows in args.shapes))  # 2 bytes a weight at most
+    read = PlainRead(FROM_MEMORY + max(4 * k * rows for k, rows in args.shapes))  # 4 bytes a weight at most
     for set_name in kernels.sets():
         if kernels.choose(set_name) is None:
             print(f"\n{set_name} isn't in this processor", file=sys.stderr)
