@@ -44,4 +44,5 @@ sentence_files.py      Sentence-transformers' files beside a checkpoint: the poo
 sliding_window.py      Sliding windows in some layers, in the keys that llama.cpp's runtime reads.
 state_space.py         Keys and tensor rules of state spaces (Mamba 1 and 2), which their families share.
 transform.py           Transforms from a checkpoint's tensors to an output tensor's rows, described as data.
+vectors_only.py        `VectorsOnly`: a decoder's layers in an embedder, which has no output matrix.
 """

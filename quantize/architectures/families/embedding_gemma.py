@@ -16,6 +16,7 @@ from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.rules import TensorRule
 from quantize.architectures.base.sentence_files import require_modules
 from quantize.architectures.base.sliding_window import sliding_window_metadata
+from quantize.architectures.base.vectors_only import VectorsOnly
 from quantize.architectures.families.gemma3 import Gemma3
 from quantize.checkpoint.sentence_modules import DenseLayer
 from quantize.gguf.header import Metadata, uint32
@@ -24,7 +25,7 @@ PLACES: Final = ("dense_2", "dense_3")
 """llama.cpp's names for the layers behind the pooling, in their order."""
 
 
-class EmbeddingGemma(Gemma3):
+class EmbeddingGemma(VectorsOnly, Gemma3):
     """Gemma3TextModel."""
 
     gguf_name = "gemma-embedding"
@@ -58,15 +59,6 @@ class EmbeddingGemma(Gemma3):
         family.dense = tuple(layers)
         family.__dict__.pop("_source_names", None)
         return family
-
-    def _output_rules(self, shape: tuple[int, int]) -> list[TensorRule]:
-        """Return none: a vector is all that is made of a text."""
-        del shape
-        return []
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: an output matrix."""
-        return name.startswith("lm_head.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, n_layer = self.gguf_name, self.hyperparameters.n_layer

@@ -8,12 +8,12 @@ from typing import ClassVar
 from models.errors import CheckpointError
 from quantize.architectures.base.config import ModelConfig
 from quantize.architectures.base.llama_like import HeadDimKeys, LlamaLike
-from quantize.architectures.base.rules import TensorRule
+from quantize.architectures.base.vectors_only import VectorsOnly
 from quantize.gguf.header import Metadata, boolean, string
 from quantize.vocabulary.vocabulary import Vocabulary
 
 
-class EuroBert(LlamaLike):
+class EuroBert(VectorsOnly, LlamaLike):
     """EuroBertModel and JinaEmbeddingsV5Model."""
 
     gguf_name = "eurobert"
@@ -38,15 +38,6 @@ class EuroBert(LlamaLike):
             raise CheckpointError(
                 f"config.json has rope_type {self.rope.kind!r}; llama.cpp's `eurobert` doesn't scale"
             )
-
-    def _output_rules(self, shape: tuple[int, int]) -> list[TensorRule]:
-        """Return none: a vector is all that is made of a text."""
-        del shape
-        return []
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: that of the head that guesses masked tokens."""
-        return name.startswith("lm_head.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix = self.gguf_name

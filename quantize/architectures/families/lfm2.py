@@ -23,6 +23,7 @@ from quantize.architectures.base.rules import TensorRule, linear_rules, norm_rul
 from quantize.architectures.base.sentence_files import NONE, prompts_metadata, require_modules
 from quantize.architectures.base.state_space import convolution_rules
 from quantize.architectures.base.transform import Constant
+from quantize.architectures.base.vectors_only import VectorsOnly
 from quantize.checkpoint.sentence_modules import DenseLayer
 from quantize.gguf.header import Metadata, boolean, uint32
 
@@ -139,7 +140,7 @@ class Lfm2(Decoder):
         return plain_rules(f"blk.{layer}", "", f"model.layers.{layer}.feed_forward", matrices)
 
 
-class Lfm2Embedder(Lfm2):
+class Lfm2Embedder(VectorsOnly, Lfm2):
     """Lfm2Model and Lfm2BidirectionalModel: LFM2-ColBERT, LFM2.5-ColBERT, LFM2.5-Embedding.
 
     The bidirectional one's tokens attend to later ones, too, and its convolutions have their token in the
@@ -172,15 +173,6 @@ class Lfm2Embedder(Lfm2):
     def looks_ahead(self) -> bool:
         """True if tokens attend to later ones."""
         return self.config.architecture() == "Lfm2BidirectionalModel"
-
-    def _output_rules(self, shape: tuple[int, int]) -> list[TensorRule]:
-        """Return none: vectors are all that is made of a text."""
-        del shape
-        return []
-
-    def is_needless(self, name: str) -> bool:
-        """Tell whether no one needs a tensor: an output matrix."""
-        return name.startswith("lm_head.") or super().is_needless(name)
 
     def metadata(self) -> Metadata:
         prefix, keys = self.gguf_name, super().metadata()
